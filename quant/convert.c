@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sl_quantize(): opens and checks the source, looks at what DEST already has, and writes the
+ * missing files one after another.  Owns the buffers, the progress and the decision to resume.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "quant/conversion.h"
+#include "runtime/base/arith.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/err.h"
+#include "runtime/base/json.h"
+
+enum { MAX_CONFIG = 1 << 20, COMPARE_BYTES = 4 << 20 };
+
+/* Grows by replacement: contents are not kept. */
+int sl_buffer_reserve(struct sl_buffer *b, size_t size, struct sluice_err *err)
+{
+    if (size <= b->size)
+        return 0;
+    free(b->data);
+    size = sl_round_up(size, 64);
+    b->data = aligned_alloc(64, size);
+    b->size = b->data ? size : 0;
+    return b->data ? 0 : sl_fail_nomem(err, "conversion buffer", size);
+}
+
+int sl_conversion_progress(struct sl_conversion *c, uint64_t bytes, struct sluice_err *err)
+{
+    c->done += bytes;
+    if (!c->opts->progress ||
+        c->opts->progress(c->opts->user, c->done, c->plan.source_bytes, c->file) == 0)
+        return 0;
+    return sl_fail(err, SLUICE_ECANCELLED,
+                   "cancelled; finished files are kept, the same command continues");
+}
+
+/* ---- the source ------------------------------------------------------------------------------ */
+
+static int check_block_size(const struct sl_checkpoint *c, struct sluice_err *err)
+{
+    char path[SL_PATH_MAX];
+    json_t *root = NULL;
+    int status = sl_path_join(path, c->dir, "config.json", err);
+    if (status == 0)
+        status = sl_json_read(path, MAX_CONFIG, &root, err);
+    if (status < 0)
+        return status;
+    const json_t *block = json_object_get(json_object_get(root, "quantization_config"),
+                                          "weight_block_size");
+    bool known = json_array_size(block) == 2 &&
+                 json_integer_value(json_array_get(block, 0)) == SL_FP8_BLOCK &&
+                 json_integer_value(json_array_get(block, 1)) == SL_FP8_BLOCK;
+    char *text = block ? json_dumps(block, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    if (block && !json_is_null(block) && !known)
+        status = sl_fail(err, SLUICE_EUNSUPPORTED,
+                         "%s: quantization_config.weight_block_size is %.60s; this build reads "
+                         "[128,128]",
+                         path, text ? text : "?");
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+static int hash_file_head(XXH3_state_t *state, const struct sl_safetensors *st,
+                          struct sluice_err *err)
+{
+    uint8_t *head = malloc(st->data_start);
+    int status = head ? sl_read_at(st->fd, head, st->data_start, 0, st->path, err)
+                      : sl_fail_nomem(err, st->path, st->data_start);
+    if (status == 0)
+        XXH3_64bits_update(state, head, st->data_start);
+    free(head);
+    return status;
+}
+
+/*
+ * The digest of the source: config.json and the header of every shard, that is, all names, types,
+ * shapes and places, in the order of the shards.  Weights are not covered: that would mean reading
+ * the checkpoint once more.
+ */
+static int digest_source(struct sl_conversion *c, struct sluice_err *err)
+{
+    char path[SL_PATH_MAX], *text = NULL;
+    size_t size = 0;
+    XXH3_state_t *state = XXH3_createState();
+    int status = state ? sl_path_join(path, c->checkpoint->dir, "config.json", err)
+                       : sl_fail_nomem(err, "checksum", 1024);
+    if (status == 0)
+        status = sl_file_read(path, MAX_CONFIG, &text, &size, err);
+    if (status == 0) {
+        XXH3_64bits_reset(state);
+        XXH3_64bits_update(state, text, size);
+    }
+    for (size_t i = 0; status == 0 && i < c->checkpoint->n_shards; i++)
+        status = hash_file_head(state, c->checkpoint->shards[i], err);
+    if (status == 0)
+        sl_digest_print(c->source, XXH3_64bits_digest(state));
+    free(text);
+    XXH3_freeState(state);
+    return status;
+}
+
+/* ---- the MTP layer's copies of embedding and head -------------------------------------------- */
+
+static int copies_differ(const char *name, const char *main_name, struct sluice_err *err)
+{
+    return sl_fail(err, SLUICE_EUNSUPPORTED,
+                   "%s differs from %s; this build converts models whose MTP layer shares them",
+                   name, main_name);
+}
+
+static int compare_tensors(struct sl_conversion *c, const char *name, const char *main_name,
+                           struct sluice_err *err)
+{
+    const struct sl_safetensors *st_a, *st_b;
+    const struct sl_tensor *a = sl_checkpoint_find(c->checkpoint, name, &st_a);
+    const struct sl_tensor *b = sl_checkpoint_find(c->checkpoint, main_name, &st_b);
+    if (!a || !b)
+        return 0; /* many checkpoints leave the copies out */
+    if (a->dtype != b->dtype || a->bytes != b->bytes)
+        return copies_differ(name, main_name, err);
+    int status = sl_buffer_reserve(&c->raw, 2 * COMPARE_BYTES, err);
+    for (uint64_t at = 0; status == 0 && at < a->bytes; at += COMPARE_BYTES) {
+        size_t n = sl_min(COMPARE_BYTES, a->bytes - at);
+        status = sl_tensor_read(st_a, a, c->raw.data, n, at, err);
+        if (status == 0)
+            status = sl_tensor_read(st_b, b, c->raw.data + COMPARE_BYTES, n, at, err);
+        if (status == 0 && memcmp(c->raw.data, c->raw.data + COMPARE_BYTES, n) != 0)
+            status = copies_differ(name, main_name, err);
+        if (status == 0)
+            status = sl_conversion_progress(c, 0, err);
+    }
+    return status;
+}
+
+static int check_mtp_copies(struct sl_conversion *c, const struct sl_plan_file *file,
+                            struct sluice_err *err)
+{
+    static const struct {
+        const char *copy;
+        enum sl_role role;
+    } pairs[] = {{"embed_tokens.weight", SL_EMBED}, {"shared_head.head.weight", SL_HEAD}};
+    int status = 0;
+    c->file = file->name;
+    for (size_t i = 0; status == 0 && i < sizeof pairs / sizeof pairs[0]; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "model.layers.%u.%s", file->layer, pairs[i].copy);
+        status = compare_tensors(c, name, sl_tensor_rules()[pairs[i].role].checkpoint, err);
+    }
+    return status;
+}
+
+/* ---- the destination ------------------------------------------------------------------------- */
+
+static int refuse(const char *path, const char *why, struct sluice_err *err)
+{
+    return sl_fail(err, SLUICE_EARG, "%s was made %s; choose another directory or delete it", path,
+                   why);
+}
+
+static int check_not_source(const struct sl_conversion *c, struct sluice_err *err)
+{
+    struct stat a, b;
+    if (stat(c->checkpoint->dir, &a) == 0 && stat(c->dest, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino)
+        return sl_fail(err, SLUICE_EARG, "%s is the source itself; give another destination",
+                       c->dest);
+    return 0;
+}
+
+static bool has_all_files(const struct sl_conversion *c, const struct sl_manifest *m)
+{
+    for (size_t i = 0; i < m->n_files; i++) {
+        char path[SL_PATH_MAX];
+        struct stat info;
+        if (sl_path_join(path, c->dest, m->files[i].name, NULL) < 0 || stat(path, &info) != 0 ||
+            (uint64_t)info.st_size != m->files[i].bytes)
+            return false;
+    }
+    return true;
+}
+
+/* The manifest of an earlier run must be of the same recipe and source; a damaged one is made
+ * again.  *finished: there is nothing left to do. */
+static int check_manifest(const struct sl_conversion *c, bool *finished, struct sluice_err *err)
+{
+    char path[SL_PATH_MAX];
+    struct sl_manifest *m = NULL;
+    struct sluice_err ignored;
+    int status = sl_path_join(path, c->dest, SL_MANIFEST, err);
+    *finished = false;
+    if (status < 0 || !sl_file_exists(path))
+        return status;
+    if (sl_manifest_open(&m, c->dest, &ignored) < 0)
+        return ignored.code == SLUICE_EVERSION ? refuse(path, "by a newer sluice", err) : 0;
+    const char *recipe = json_string_value(
+        json_object_get(json_object_get(m->root, "recipe"), "digest"));
+    if (strcmp(m->source_digest, c->source) != 0)
+        status = refuse(path, "from another source", err);
+    else if (!recipe || strcmp(recipe, c->recipe) != 0)
+        status = refuse(path, "with another profile or other options", err);
+    *finished = status == 0 && has_all_files(c, m);
+    sl_manifest_close(&m);
+    return status;
+}
+
+/* Marks FILE complete when DEST has it; a file of ours that cannot be read is written again. */
+static int check_file(const struct sl_conversion *c, struct sl_plan_file *file,
+                      struct sluice_err *err)
+{
+    char path[SL_PATH_MAX], part[SL_PATH_MAX + 8];
+    struct sl_safetensors *st = NULL;
+    struct sluice_err ignored;
+    int status = sl_path_join(path, c->dest, file->name, err);
+    if (status < 0)
+        return status;
+    snprintf(part, sizeof part, "%s.part", path);
+    unlink(part); /* of a run that was killed */
+    if (!sl_file_exists(path) || sl_safetensors_open(&st, path, &ignored) < 0)
+        return 0;
+    const char *recipe = sl_safetensors_meta(st, "recipe");
+    const char *source = sl_safetensors_meta(st, "source");
+    if (!sl_safetensors_meta(st, "sluice") || !source || strcmp(source, c->source) != 0)
+        status = refuse(path, "from another source", err);
+    else if (!recipe || strcmp(recipe, c->recipe) != 0)
+        status = refuse(path, "with another profile or other options", err);
+    file->complete = status == 0;
+    sl_safetensors_close(&st);
+    return status;
+}
+
+/* Adds what to do to a message about a full drive. */
+static int explain_full(const struct sl_conversion *c, size_t from, struct sluice_err *err)
+{
+    uint64_t need = 0, have = 0;
+    struct statvfs fs;
+    for (size_t i = from; i < c->plan.n_files; i++)
+        if (!c->plan.files[i].complete)
+            need += sl_plan_bytes(&c->plan.files[i], &c->config, c->profile);
+    if (statvfs(c->dest, &fs) == 0)
+        have = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (err) {
+        size_t used = strlen(err->msg);
+        snprintf(err->msg + used, sizeof err->msg - used,
+                 "; free %llu bytes and run the same command again; finished files are kept",
+                 (unsigned long long)(need > have ? need - have : need));
+    }
+    return SLUICE_ENOSPC;
+}
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+static int open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint,
+                       const char *source, struct sluice_err *err)
+{
+    int status = sl_checkpoint_open(checkpoint, source, err);
+    if (status < 0)
+        return status;
+    c->checkpoint = *checkpoint;
+    if ((status = sl_config_read(&c->config, c->checkpoint->dir, err)) < 0 ||
+        (status = check_block_size(c->checkpoint, err)) < 0 ||
+        (status = sl_plan_open(&c->plan, c->checkpoint, &c->config, err)) < 0)
+        return status;
+    return digest_source(c, err);
+}
+
+static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err *err)
+{
+    int status = sl_make_directory(c->dest, err);
+    if (status == 0)
+        status = check_not_source(c, err);
+    if (status == 0)
+        status = check_manifest(c, finished, err);
+    for (size_t i = 0; status == 0 && i < c->plan.n_files; i++)
+        status = check_file(c, &c->plan.files[i], err);
+    for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
+        const struct sl_plan_file *f = &c->plan.files[i];
+        if (!f->complete && f->kind == SL_FILE_RESIDENT && f->layer >= c->config.layers)
+            status = check_mtp_copies(c, f, err);
+    }
+    return status;
+}
+
+static int write_files(struct sl_conversion *c, bool finished, struct sl_quantize_report *report,
+                       struct sluice_err *err)
+{
+    int status = 0;
+    for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
+        const struct sl_plan_file *f = &c->plan.files[i];
+        if (f->complete) {
+            report->files_resumed++;
+            c->file = f->name;
+            status = sl_conversion_progress(c, f->source_bytes, err);
+            continue;
+        }
+        status = sl_write_file(c, f, err);
+        if (status == 0)
+            report->files_written++;
+        else if (status == SLUICE_ENOSPC)
+            status = explain_full(c, i, err);
+    }
+    if (status == 0 && (!finished || report->files_written > 0))
+        status = sl_write_manifest(c, err);
+    return status;
+}
+
+/* Bytes of everything that the manifest lists, and of itself. */
+static int measure_container(const struct sl_conversion *c, uint64_t *bytes, struct sluice_err *err)
+{
+    struct sl_manifest *m = NULL;
+    struct stat info;
+    int status = sl_manifest_open(&m, c->dest, err);
+    *bytes = 0;
+    for (size_t i = 0; status == 0 && i < m->n_files; i++)
+        *bytes += m->files[i].bytes;
+    if (status == 0 && stat(m->path, &info) == 0)
+        *bytes += (uint64_t)info.st_size;
+    sl_manifest_close(&m);
+    return status;
+}
+
+static int print_recipe(struct sl_conversion *c, struct sluice_err *err)
+{
+    json_t *recipe = sl_recipe_json(c->profile, c->fitting.fast);
+    if (!recipe)
+        return sl_fail_nomem(err, "recipe", 0);
+    snprintf(c->recipe, sizeof c->recipe, "%s",
+             json_string_value(json_object_get(recipe, "digest")));
+    json_decref(recipe);
+    return 0;
+}
+
+int sl_quantize(const char *source, const char *dest, const struct sl_quantize_opts *opts,
+                struct sl_quantize_report *report, struct sluice_err *err)
+{
+    static const struct sl_quantize_opts defaults = {0};
+    struct sl_quantize_report unwanted;
+    struct sl_checkpoint *checkpoint = NULL;
+    bool finished = false;
+    double start = sl_now();
+    opts = opts ? opts : &defaults;
+    report = report ? report : &unwanted;
+    *report = (struct sl_quantize_report){0};
+    struct sl_conversion c = {
+        .opts = opts,
+        .dest = dest,
+        .team = sl_team_make(opts->threads),
+        .fitting = {.ops = sl_simd(), .fast = opts->fast},
+    };
+    c.profile = sl_profile_find(opts->profile ? opts->profile : "quality", err);
+    int status = c.profile ? print_recipe(&c, err) : SLUICE_EARG;
+    if (status == 0)
+        status = open_source(&c, &checkpoint, source, err);
+    if (status == 0)
+        status = open_dest(&c, &finished, err);
+    if (status == 0)
+        status = write_files(&c, finished, report, err);
+    if (status == 0)
+        status = measure_container(&c, &report->container_bytes, err);
+    report->source_bytes = c.plan.source_bytes;
+    report->weights = c.plan.weights;
+    report->seconds = sl_now() - start;
+    sl_plan_close(&c.plan);
+    sl_checkpoint_close(&checkpoint);
+    free(c.raw.data);
+    free(c.packed.data);
+    free(c.scratch.data);
+    free(c.results.data);
+    return status;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/* The contents of each kind of container file, as docs/format.md has them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/conversion.h"
+#include "runtime/base/arith.h"
+#include "runtime/base/err.h"
+
+/* ---- head and resident files: matrices, the embedding, vectors ------------------------------- */
+
+struct resident {
+    struct sl_conversion *c;
+    const struct sl_plan_file *file;
+    struct sl_writer writer;
+    struct sl_packing packing[SL_N_ROLES];
+    enum sl_dtype embedding;
+    float *embedding_scale; /* [vocab] */
+    struct sluice_err *err;
+};
+
+enum part { MATRICES, EMBEDDING, VECTORS, N_PARTS };
+
+static enum part part_of(enum sl_role role)
+{
+    switch (sl_tensor_rules()[role].class) {
+    case SL_CLASS_VECTOR:
+        return VECTORS;
+    case SL_CLASS_EMBED:
+        return EMBEDDING;
+    default:
+        return MATRICES;
+    }
+}
+
+typedef int tensor_fn(struct resident *r, enum sl_role role, const char *name);
+
+/* Every tensor of the file, in the order of the file. */
+static int each_tensor(struct resident *r, tensor_fn *const visit[N_PARTS])
+{
+    for (int part = 0; part < N_PARTS; part++)
+        for (int role = 0; role < SL_N_ROLES; role++) {
+            const struct sl_tensor_rule *rule = &sl_tensor_rules()[role];
+            char name[128];
+            if (!sl_plan_has(&r->c->config, r->file, role) || (int)part_of(role) != part)
+                continue;
+            sl_tensor_name(name, rule, rule->name, r->file->layer, 0);
+            int status = visit[part](r, role, name);
+            if (status < 0)
+                return status;
+        }
+    return 0;
+}
+
+static int declare_matrix(struct resident *r, enum sl_role role, const char *name)
+{
+    struct sl_conversion *c = r->c;
+    bool exact = false, mtp = r->file->layer >= c->config.layers;
+    char text[256];
+    int status = 0;
+    if (sl_profile_is_reference(c->profile))
+        status = sl_matrix_fits_bf16(c, role, r->file->layer, 0, &exact, r->err);
+    if (status < 0)
+        return status;
+    struct sl_packing *p = &r->packing[role];
+    *p = sl_profile_packing(c->profile, &c->config, role, mtp, exact);
+    sl_packing_print(p, text);
+    uint64_t bytes = sl_packing_bytes(p); /* panels are multiples of 64 bytes: no padding */
+    status = sl_writer_add(&r->writer, name, SL_U8, 1, &bytes, true, r->err);
+    if (status == 0)
+        status = sl_writer_meta(&r->writer, "pack:", name, text, r->err);
+    return status < 0 ? status : sl_writer_error(&r->writer, name, NULL, r->err);
+}
+
+static int declare_embedding(struct resident *r, enum sl_role role, const char *name)
+{
+    const struct sl_config *config = &r->c->config;
+    uint64_t dims[2] = {config->vocab, config->hidden};
+    char scale_name[160];
+    (void)role;
+    r->embedding_scale = calloc(config->vocab, sizeof *r->embedding_scale);
+    if (!r->embedding_scale)
+        return sl_fail_nomem(r->err, "embedding scales", config->vocab * sizeof(float));
+    int status = sl_embedding_dtype(r->c, &r->embedding, r->err);
+    if (status == 0)
+        status = sl_writer_add(&r->writer, name, r->embedding, 2, dims, true, r->err);
+    if (status == 0)
+        status = sl_writer_error(&r->writer, name, NULL, r->err);
+    snprintf(scale_name, sizeof scale_name, "%s_scale", name);
+    if (status == 0 && r->embedding == SL_I8)
+        status = sl_writer_add(&r->writer, scale_name, SL_F32, 1, dims, true, r->err);
+    return status;
+}
+
+static int declare_vector(struct resident *r, enum sl_role role, const char *name)
+{
+    uint64_t n = sl_tensor_shape_of(&r->c->config, role).cols;
+    return sl_writer_add(&r->writer, name, SL_F32, 1, &n, true, r->err);
+}
+
+static int write_matrix(struct resident *r, enum sl_role role, const char *name)
+{
+    struct sl_error error;
+    int status = sl_convert_matrix(r->c, role, r->file->layer, 0, &r->packing[role], &r->writer,
+                                   NULL, &error, r->err);
+    return status < 0 ? status : sl_writer_error(&r->writer, name, &error, r->err);
+}
+
+static int write_embedding(struct resident *r, enum sl_role role, const char *name)
+{
+    struct sl_error error;
+    (void)role;
+    int status = sl_convert_embedding(r->c, r->embedding, &r->writer, r->embedding_scale, &error,
+                                      r->err);
+    if (status == 0)
+        status = sl_writer_error(&r->writer, name, &error, r->err);
+    if (status == 0 && r->embedding == SL_I8)
+        status = sl_writer_append(&r->writer, r->embedding_scale,
+                                  r->c->config.vocab * sizeof(float), r->err);
+    return status;
+}
+
+static int write_vector(struct resident *r, enum sl_role role, const char *name)
+{
+    (void)name;
+    return sl_convert_vector(r->c, role, r->file->layer, &r->writer, r->err);
+}
+
+static int write_resident(struct sl_conversion *c, const struct sl_plan_file *file,
+                          const char *path, struct sluice_err *err)
+{
+    static tensor_fn *const declare[N_PARTS] = {declare_matrix, declare_embedding, declare_vector};
+    static tensor_fn *const write[N_PARTS] = {write_matrix, write_embedding, write_vector};
+    struct resident r = {.c = c, .file = file, .err = err};
+    int status = sl_writer_open(&r.writer, c->recipe, c->source, err);
+    if (status == 0)
+        status = each_tensor(&r, declare);
+    if (status == 0)
+        status = sl_writer_begin(&r.writer, path, err);
+    if (status == 0)
+        status = each_tensor(&r, write);
+    if (status == 0)
+        status = sl_writer_commit(&r.writer, err);
+    sl_writer_close(&r.writer);
+    free(r.embedding_scale);
+    return status;
+}
+
+/* ---- experts --------------------------------------------------------------------------------- */
+
+struct experts {
+    struct sl_conversion *c;
+    uint32_t layer;
+    struct sl_expert_layout layout;
+    struct sl_writer writer;
+    uint8_t *block;      /* one expert */
+    uint64_t *checksums; /* [experts][chunks] */
+    float *errors;       /* [experts][2] */
+    size_t expert;       /* whose chunks are being hashed */
+};
+
+/* One packing for all experts of the layer: BF16 only if it is exact for each. */
+static int choose_packing(struct experts *e, enum sl_role role, struct sl_packing *p,
+                          struct sluice_err *err)
+{
+    struct sl_conversion *c = e->c;
+    bool exact = sl_profile_is_reference(c->profile);
+    for (uint32_t i = 0; exact && i < c->config.experts; i++) {
+        int status = sl_matrix_fits_bf16(c, role, e->layer, i, &exact, err);
+        if (status < 0)
+            return status;
+    }
+    *p = sl_profile_packing(c->profile, &c->config, role, e->layer >= c->config.layers, exact);
+    return 0;
+}
+
+static int declare_experts(struct experts *e, struct sluice_err *err)
+{
+    uint64_t n = e->c->config.experts;
+    uint64_t block[2] = {n, e->layout.stride}, sums[2] = {n, e->layout.chunks}, errors[2] = {n, 2};
+    char gate_up[256], down[256], offset[32];
+    sl_packing_print(&e->layout.gate_up, gate_up);
+    sl_packing_print(&e->layout.down, down);
+    snprintf(offset, sizeof offset, "%llu", (unsigned long long)e->layout.down_offset);
+    struct sl_writer *w = &e->writer;
+    int status = sl_writer_open(w, e->c->recipe, e->c->source, err);
+    if (status == 0)
+        status = sl_writer_meta(w, "pack:", "gate_up", gate_up, err);
+    if (status == 0)
+        status = sl_writer_meta(w, "pack:", "down", down, err);
+    if (status == 0)
+        status = sl_writer_meta(w, "down_offset", "", offset, err);
+    if (status == 0)
+        status = sl_writer_add(w, "experts", SL_U8, 2, block, false, err);
+    if (status == 0)
+        status = sl_writer_add(w, "checksums", SL_U64, 2, sums, true, err);
+    return status < 0 ? status : sl_writer_add(w, "errors", SL_F32, 2, errors, true, err);
+}
+
+static void hash_chunks(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct experts *e = arg;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        uint64_t offset = i * SL_CHUNK_BYTES;
+        e->checksums[e->expert * e->layout.chunks + i] = sl_hash(
+            e->block + offset, sl_min(SL_CHUNK_BYTES, e->layout.stride - offset));
+    }
+}
+
+static int write_expert(struct experts *e, uint32_t expert, struct sluice_err *err)
+{
+    struct sl_conversion *c = e->c;
+    struct sl_error gate_up, down;
+    int status = sl_convert_matrix(c, SL_EXPERT_GATE_UP, e->layer, expert, &e->layout.gate_up, NULL,
+                                   e->block, &gate_up, err);
+    if (status == 0)
+        status = sl_convert_matrix(c, SL_EXPERT_DOWN, e->layer, expert, &e->layout.down, NULL,
+                                   e->block + e->layout.down_offset, &down, err);
+    if (status < 0)
+        return status;
+    e->errors[2 * expert] = (float)sl_error_relative(&gate_up);
+    e->errors[2 * expert + 1] = (float)sl_error_relative(&down);
+    e->expert = expert;
+    sl_team_run(&c->team, e->layout.chunks, 1, hash_chunks, e);
+    return sl_writer_append(&e->writer, e->block, e->layout.stride, err);
+}
+
+static int allocate_experts(struct experts *e, struct sluice_err *err)
+{
+    size_t n = e->c->config.experts;
+    e->block = calloc(1, e->layout.stride); /* what lies between the panels stays zero */
+    e->checksums = calloc(n * e->layout.chunks, sizeof *e->checksums);
+    e->errors = calloc(n * 2, sizeof *e->errors);
+    if (e->block && e->checksums && e->errors)
+        return 0;
+    return sl_fail_nomem(err, "one expert", e->layout.stride);
+}
+
+static int write_experts(struct sl_conversion *c, const struct sl_plan_file *file, const char *path,
+                         struct sluice_err *err)
+{
+    struct experts e = {.c = c, .layer = file->layer, .writer.file.fd = -1};
+    size_t n = c->config.experts;
+    int status = choose_packing(&e, SL_EXPERT_GATE_UP, &e.layout.gate_up, err);
+    if (status == 0)
+        status = choose_packing(&e, SL_EXPERT_DOWN, &e.layout.down, err);
+    if (status < 0)
+        return status;
+    sl_expert_layout_fill(&e.layout);
+    status = allocate_experts(&e, err);
+    if (status == 0)
+        status = declare_experts(&e, err);
+    if (status == 0)
+        status = sl_writer_begin(&e.writer, path, err);
+    for (uint32_t i = 0; status == 0 && i < n; i++)
+        status = write_expert(&e, i, err);
+    if (status == 0)
+        status = sl_writer_append(&e.writer, e.checksums, n * e.layout.chunks * sizeof *e.checksums,
+                                  err);
+    if (status == 0)
+        status = sl_writer_append(&e.writer, e.errors, n * 2 * sizeof *e.errors, err);
+    if (status == 0)
+        status = sl_writer_commit(&e.writer, err);
+    sl_writer_close(&e.writer);
+    free(e.block);
+    free(e.checksums);
+    free(e.errors);
+    return status;
+}
+
+int sl_write_file(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err)
+{
+    char path[SL_PATH_MAX];
+    int status = sl_path_join(path, c->dest, file->name, err);
+    if (status < 0)
+        return status;
+    c->file = file->name;
+    return file->kind == SL_FILE_EXPERTS ? write_experts(c, file, path, err)
+                                         : write_resident(c, file, path, err);
+}

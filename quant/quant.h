@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* quant.h: the door of quant/: published checkpoint → container, in one pass of bounded memory. */
+#ifndef SL_QUANT_H
+#define SL_QUANT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/sluice.h"
+
+struct sl_quantize_opts {
+    const char *profile; /* NULL: "quality" */
+    unsigned threads;    /* 0: every processor this process may use */
+    bool fast;           /* plain absmax scales, no search */
+    void *user;
+    /* Bytes of the checkpoint converted so far; a non-zero return stops with SLUICE_ECANCELLED,
+     * leaving whole files that the next call continues from. */
+    int (*progress)(void *user, uint64_t done, uint64_t total, const char *file);
+};
+
+struct sl_quantize_report {
+    uint64_t source_bytes;
+    uint64_t container_bytes;
+    uint64_t weights;        /* parameters packed */
+    unsigned files_written;
+    unsigned files_resumed;  /* found complete from an earlier run */
+    double seconds;
+};
+
+/*
+ * Converts the checkpoint at SOURCE (directory, hub folder or snapshot) into the container
+ * directory DEST, created if needed.  Every file is written under a temporary name, synced and
+ * renamed; sluice.json comes last.  Running again after any interruption continues with the first
+ * missing file; a DEST of another source or recipe is refused.  The output does not depend on the
+ * number of threads.
+ */
+int sl_quantize(const char *source, const char *dest, const struct sl_quantize_opts *opts,
+                struct sl_quantize_report *report, struct sluice_err *err);
+
+/* Names and one-line descriptions of the profiles; returns false past the last. */
+bool sl_profile_list(size_t i, const char **name, const char **text);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attention.h: Multi-head Latent Attention in its absorbed form, with the lightning indexer where
+ * the model has one.  A query with more than index_topk visible keys attends to the selected ones
+ * and no others.
+ */
+#ifndef SL_ATTENTION_H
+#define SL_ATTENTION_H
+
+#include "runtime/model/matmul.h"
+#include "runtime/model/weights.h"
+
+/* ---- caches --------------------------------------------------------------------------------- */
+
+struct sl_cache_types {
+    enum sl_cache kv;
+    enum sl_cache index;
+};
+
+/* One layer's caches for CAPACITY tokens: latent rows, and index keys where there is an indexer. */
+struct sl_layer_cache {
+    struct sl_kv kv;
+    uint8_t *keys; /* [ceil(capacity/16)] key panels */
+};
+
+/* Takes the memory of one layer's caches from ARENA. */
+void sl_cache_take(struct sl_layer_cache *cache, struct sl_arena *arena, const struct sl_config *c,
+                   struct sl_cache_types types, size_t capacity);
+
+/* ---- hooks for tests ------------------------------------------------------------------------ */
+
+/* Sees, and may change, what the model decides.  Never set in production. */
+struct sl_hooks {
+    void *user;
+    /* The N keys chosen for the query at POSITION, ascending; entries may be replaced. */
+    void (*select)(void *user, unsigned layer, size_t position, uint32_t *keys, size_t n);
+    /* The experts chosen, ascending, and their weights. */
+    void (*route)(void *user, unsigned layer, size_t position, const uint32_t *experts,
+                  const float *weights, size_t n);
+    /* The residual stream after LAYER: float[n][hidden]. */
+    void (*hidden)(void *user, unsigned layer, size_t position, size_t n, const float *hidden);
+};
+
+/* ---- attention ------------------------------------------------------------------------------ */
+
+/* Scratch for one chunk; everything is taken from the session's arena. */
+struct sl_attention {
+    const struct sl_config *config;
+    const struct sl_compute *compute;
+    const struct sl_hooks *hooks; /* or NULL */
+    struct sl_cache_types types;
+    bool dense;                   /* ignore the indexer */
+    size_t chunk;                 /* most tokens per call */
+    size_t capacity;              /* tokens of a cache */
+    float softmax_scale;
+    float rope_factor;            /* on cosine and sine */
+    float *frequency;             /* [rope/2] */
+    float *cosine, *sine;         /* [chunk][rope/2], of the current chunk's positions */
+    uint64_t sparse_queries;      /* counts queries that used a selection */
+
+    struct sl_codes x_codes;      /* the normed input */
+    float *q_a;                   /* [chunk][q_lora] */
+    struct sl_codes q_a_codes;
+    float *kv_a;                  /* [chunk][kv_lora + rope] */
+    float *q;                     /* [chunk][heads][nope + rope] */
+    struct sl_codes nope_codes;   /* [chunk][heads · padded nope] */
+    float *latent_q;              /* [chunk][heads][kv_lora]: absorbed queries */
+    int8_t *latent_q_codes;       /* [chunk][heads][kv_lora] */
+    float *latent_q_scale;        /* [chunk][heads][ceil(kv_lora/128)] */
+    float *mixed;                 /* [chunk][heads][kv_lora]: attention over latents */
+    struct sl_codes mixed_codes;  /* [chunk][heads · padded kv_lora] */
+    float *block;                 /* [threads][kv_lora]: one block's result */
+    float *values;                /* [chunk][heads][v_dim] */
+    struct sl_codes values_codes;
+
+    float *index_key;             /* [chunk][index_dim] */
+    float *index_weight;          /* [chunk][index_heads] */
+    float *index_q;               /* [chunk][index_heads][index_dim] */
+    int8_t *index_q_codes;
+    float *score;                 /* [SL_QUERY_TILE][round_up(capacity, 16)] */
+    uint32_t *selected;           /* [chunk][index_topk] */
+};
+
+enum { SL_QUERY_TILE = 8 }; /* queries scored together */
+
+/* Takes scratch from ARENA; config, compute, types, dense, chunk and capacity are set before. */
+void sl_attention_take(struct sl_attention *a, struct sl_arena *arena);
+
+/* Computes the constants, once the arena is allocated. */
+void sl_attention_init(struct sl_attention *a);
+
+/* Prepares the rotation of positions [position, position + n). */
+void sl_attention_begin(struct sl_attention *a, size_t position, size_t n);
+
+/*
+ * out[n][hidden] = attention of layer LAYER over x[n][hidden], the normed hidden states of
+ * positions [position, position + n).  Writes these positions into CACHE, which must hold all
+ * earlier ones.  sl_attention_begin() must have been called for the same positions.
+ */
+void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
+                      struct sl_layer_cache *cache, unsigned layer, const float *x,
+                      size_t position, size_t n, float *out);
+
+#endif

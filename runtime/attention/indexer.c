@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lightning indexer: I[t,s] = Σ_j w[t,j] · relu(q[t,j] · k[s]), the index_topk largest of the
+ * visible keys.  Rope dimensions come first and are rotated half-split, unlike the main attention.
+ * INT8 keys and queries are Hadamard-transformed first, which changes no score but flattens
+ * outliers.
+ */
+#include <math.h>
+
+#include "runtime/attention/call.h"
+#include "runtime/base/arith.h"
+
+enum { KEYS_PER_ITEM = 1024 };
+
+static bool rotates(const struct sl_attention *a)
+{
+    uint32_t dim = a->config->index_dim;
+    return a->types.index == SL_CACHE_INT8 && (dim & (dim - 1)) == 0;
+}
+
+/* Rope, then Hadamard: what queries and keys have in common. */
+static void transform(const struct sl_attention *a, size_t t, float *v)
+{
+    size_t pairs = a->config->rope / 2;
+    a->compute->ops->rope_half(v, a->cosine + t * pairs, a->sine + t * pairs, pairs);
+    if (rotates(a))
+        a->compute->ops->hadamard(v, a->config->index_dim);
+}
+
+void sl_index_put_key(const struct sl_attention_call *call, size_t t)
+{
+    const struct sl_attention *a = call->a;
+    uint32_t dim = a->config->index_dim;
+    float *key = a->index_key + t * dim;
+    a->compute->ops->layernorm(key, call->w->vector[SL_INDEX_K_NORM],
+                               call->w->vector[SL_INDEX_K_BIAS], SL_INDEX_NORM_EPS, dim, key);
+    transform(a, t, key);
+    a->compute->ops->index_store(a->types.index, key, dim, call->cache->keys, call->position + t);
+}
+
+/* Rotates token T's index queries and folds every constant into its head weights. */
+static void prepare_query(const struct sl_attention *a, size_t t)
+{
+    const struct sl_config *c = a->config;
+    float constant = 1.0f / sqrtf((float)c->index_heads) / sqrtf((float)c->index_dim);
+    for (size_t h = 0; h < c->index_heads; h++) {
+        size_t at = (t * c->index_heads + h) * c->index_dim;
+        float *weight = &a->index_weight[t * c->index_heads + h], scale = 1;
+        transform(a, t, a->index_q + at);
+        if (a->types.index == SL_CACHE_INT8)
+            a->compute->ops->quantize_groups(a->index_q + at, c->index_dim, c->index_dim,
+                                             a->index_q_codes + at, &scale);
+        *weight = *weight * constant * scale;
+    }
+}
+
+static void prepare_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_attention_call *call = arg;
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        if (sl_is_sparse(call->a, call->position + t))
+            prepare_query(call->a, t);
+}
+
+/* A tile of consecutive queries. */
+struct tile {
+    const struct sl_attention_call *call;
+    size_t first, n;  /* tokens of the chunk */
+    size_t key_items; /* pieces of KEYS_PER_ITEM keys that the last query sees */
+    size_t stride;    /* floats per score row */
+};
+
+static void score_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct tile *tile = arg;
+    const struct sl_attention *a = tile->call->a;
+    const struct sl_config *c = a->config;
+    (void)thread;
+    for (size_t item = begin; item < end; item++) {
+        size_t i = item / tile->key_items, t = tile->first + i;
+        size_t visible = tile->call->position + t + 1;
+        size_t s0 = item % tile->key_items * KEYS_PER_ITEM;
+        struct sl_index_query query = {
+            .q = a->index_q_codes + t * c->index_heads * c->index_dim,
+            .f = a->index_q + t * c->index_heads * c->index_dim,
+            .weight = a->index_weight + t * c->index_heads,
+            .heads = c->index_heads,
+            .dim = c->index_dim,
+        };
+        if (s0 < visible)
+            a->compute->ops->index_score(a->types.index, &query, tile->call->cache->keys, s0,
+                                         sl_min(s0 + KEYS_PER_ITEM, visible),
+                                         a->score + i * tile->stride);
+    }
+}
+
+static void topk_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct tile *tile = arg;
+    const struct sl_attention *a = tile->call->a;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        size_t t = tile->first + i;
+        a->compute->ops->topk(a->score + i * tile->stride, tile->call->position + t + 1,
+                              a->config->index_topk, a->selected + t * a->config->index_topk);
+    }
+}
+
+static void select_tile(const struct sl_attention_call *call, size_t first, size_t n)
+{
+    const struct sl_attention *a = call->a;
+    struct tile tile = {
+        .call = call,
+        .first = first,
+        .n = n,
+        .key_items = sl_ceil_div(call->position + first + n, KEYS_PER_ITEM),
+        .stride = sl_round_up(a->capacity, SL_KEY_PANEL),
+    };
+    sl_team_run(&a->compute->team, n * tile.key_items, 1, score_work, &tile);
+    sl_team_run(&a->compute->team, n, 1, topk_work, &tile);
+}
+
+void sl_index_select(const struct sl_attention_call *call)
+{
+    struct sl_attention *a = call->a;
+    size_t topk = a->config->index_topk;
+    size_t first = topk > call->position ? topk - call->position : 0; /* first sparse token */
+    sl_team_run(&a->compute->team, call->n, 1, prepare_work, (void *)(uintptr_t)call);
+    for (size_t t = first; t < call->n; t += SL_QUERY_TILE)
+        select_tile(call, t, sl_min(SL_QUERY_TILE, call->n - t));
+    for (size_t t = first; t < call->n; t++) {
+        a->sparse_queries++;
+        if (a->hooks && a->hooks->select)
+            a->hooks->select(a->hooks->user, call->layer, call->position + t,
+                             a->selected + t * topk, topk);
+    }
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One layer's attention over a chunk, phase by phase:
+ *   x → q_a, kv_a, index key and weights  |  norms, rope, caches  |  q_b, index queries
+ *   |  selection  |  absorb (k_up)  |  attend  |  v_up  |  o
+ * The absorbed form: a head's query goes through k_upᵀ into latent space, attends there, and its
+ * mixed latent comes back through v_up.
+ */
+#include <string.h>
+
+#include "runtime/attention/call.h"
+#include "runtime/base/arith.h"
+
+enum { HEADS_PER_ITEM = 4 };
+
+static size_t nope_ld(const struct sl_config *c)
+{
+    return sl_padded_cols(c->nope);
+}
+
+static size_t latent_ld(const struct sl_config *c)
+{
+    return sl_padded_cols(c->kv_lora);
+}
+
+void sl_attention_take(struct sl_attention *a, struct sl_arena *arena)
+{
+    const struct sl_config *c = a->config;
+    size_t n = a->chunk, heads = c->heads, index = (size_t)c->index_heads * c->index_dim;
+    a->frequency = sl_arena_take(arena, c->rope / 2, sizeof(float));
+    a->cosine = sl_arena_take(arena, n * (c->rope / 2), sizeof(float));
+    a->sine = sl_arena_take(arena, n * (c->rope / 2), sizeof(float));
+    sl_codes_take(&a->x_codes, arena, n, c->hidden);
+    a->q_a = sl_arena_take(arena, n * c->q_lora, sizeof(float));
+    sl_codes_take(&a->q_a_codes, arena, n, c->q_lora);
+    a->kv_a = sl_arena_take(arena, n * (c->kv_lora + c->rope), sizeof(float));
+    a->q = sl_arena_take(arena, n * heads * (c->nope + c->rope), sizeof(float));
+    sl_codes_take(&a->nope_codes, arena, n, heads * nope_ld(c));
+    a->latent_q = sl_arena_take(arena, n * heads * c->kv_lora, sizeof(float));
+    a->latent_q_codes = sl_arena_take(arena, n * heads, c->kv_lora);
+    a->latent_q_scale =
+        sl_arena_take(arena, n * heads * sl_latent_groups(c->kv_lora), sizeof(float));
+    a->mixed = sl_arena_take(arena, n * heads * c->kv_lora, sizeof(float));
+    sl_codes_take(&a->mixed_codes, arena, n, heads * latent_ld(c));
+    a->block = sl_arena_take(arena, (size_t)a->compute->team.threads * c->kv_lora, sizeof(float));
+    a->values = sl_arena_take(arena, n * heads * c->v_dim, sizeof(float));
+    sl_codes_take(&a->values_codes, arena, n, heads * c->v_dim);
+    if (c->index_heads == 0)
+        return;
+    a->index_key = sl_arena_take(arena, n * c->index_dim, sizeof(float));
+    a->index_weight = sl_arena_take(arena, n * c->index_heads, sizeof(float));
+    a->index_q = sl_arena_take(arena, n * index, sizeof(float));
+    a->index_q_codes = sl_arena_take(arena, n, index);
+    a->score = sl_arena_take(arena, sl_round_up(a->capacity, SL_KEY_PANEL) * SL_QUERY_TILE,
+                             sizeof(float));
+    a->selected = sl_arena_take(arena, n * c->index_topk, sizeof(uint32_t));
+}
+
+void sl_attention_init(struct sl_attention *a)
+{
+    a->softmax_scale = sl_softmax_scale(a->config);
+    a->rope_factor = sl_rope_frequencies(a->config, a->frequency);
+}
+
+void sl_attention_begin(struct sl_attention *a, size_t position, size_t n)
+{
+    size_t pairs = a->config->rope / 2;
+    for (size_t t = 0; t < n; t++)
+        for (size_t i = 0; i < pairs; i++) {
+            /* The reference rounds the angle to float before taking sine and cosine. */
+            float angle = (float)(position + t) * a->frequency[i];
+            float *sine = &a->sine[t * pairs + i], *cosine = &a->cosine[t * pairs + i];
+            sl_sincosf(angle, sine, cosine);
+            *sine *= a->rope_factor;
+            *cosine *= a->rope_factor;
+        }
+}
+
+/* ---- phase: projections of x ---------------------------------------------------------------- */
+
+static void encode_x_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_attention_call *call = arg;
+    size_t hidden = call->a->config->hidden;
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        sl_codes_put(&call->a->x_codes, call->a->compute->ops, t, 0, call->x + t * hidden, hidden);
+}
+
+static void project_x(const struct sl_attention_call *call)
+{
+    struct sl_attention *a = call->a;
+    const struct sl_config *c = a->config;
+    const struct {
+        enum sl_role role;
+        float *y;
+        size_t ldy;
+    } jobs[] = {
+        {SL_Q_A, a->q_a, c->q_lora},
+        {SL_KV_A, a->kv_a, c->kv_lora + c->rope},
+        {SL_INDEX_K, a->index_key, c->index_dim},
+        {SL_INDEX_WEIGHT, a->index_weight, c->index_heads},
+    };
+    struct sl_product products[4];
+    size_t n = c->index_heads ? 4 : 2;
+    for (size_t i = 0; i < n; i++) {
+        const struct sl_matrix *w = &call->w->matrix[jobs[i].role];
+        products[i] = (struct sl_product){
+            .w = w,
+            .x = sl_acts_for(w, &a->x_codes, call->x, c->hidden),
+            .n = call->n,
+            .y = jobs[i].y,
+            .ldy = jobs[i].ldy,
+        };
+    }
+    sl_team_run(&a->compute->team, call->n, 1, encode_x_work, (void *)(uintptr_t)call);
+    sl_multiply(a->compute, products, n);
+}
+
+/* ---- phase: norms, rope, caches ------------------------------------------------------------- */
+
+static void store_token(const struct sl_attention_call *call, size_t t)
+{
+    struct sl_attention *a = call->a;
+    const struct sl_config *c = a->config;
+    const struct sl_ops *ops = a->compute->ops;
+    size_t pairs = c->rope / 2;
+    float *q_a = a->q_a + t * c->q_lora, *latent = a->kv_a + t * (c->kv_lora + c->rope);
+    float *rope = latent + c->kv_lora;
+    ops->rmsnorm(q_a, call->w->vector[SL_Q_A_NORM], c->rms_eps, c->q_lora, q_a);
+    sl_codes_put(&a->q_a_codes, ops, t, 0, q_a, c->q_lora);
+    ops->rmsnorm(latent, call->w->vector[SL_KV_A_NORM], c->rms_eps, c->kv_lora, latent);
+    ops->rope_interleaved(rope, a->cosine + t * pairs, a->sine + t * pairs, pairs);
+    ops->kv_store(&call->cache->kv, call->position + t, latent, rope);
+    if (c->index_heads > 0)
+        sl_index_put_key(call, t);
+}
+
+/* Tokens of one key panel of 16 share cache lines, but never bytes. */
+static void store_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        store_token(arg, t);
+}
+
+/* ---- phase: queries ------------------------------------------------------------------------- */
+
+static void project_queries(const struct sl_attention_call *call)
+{
+    struct sl_attention *a = call->a;
+    const struct sl_config *c = a->config;
+    const struct sl_matrix *q_b = &call->w->matrix[SL_Q_B], *index = &call->w->matrix[SL_INDEX_Q];
+    bool sparse = sl_is_sparse(a, call->position + call->n - 1);
+    struct sl_product products[2] = {
+        {.w = q_b,
+         .x = sl_acts_for(q_b, &a->q_a_codes, a->q_a, c->q_lora),
+         .n = call->n,
+         .y = a->q,
+         .ldy = (size_t)c->heads * (c->nope + c->rope)},
+    };
+    if (sparse)
+        products[1] = (struct sl_product){
+            .w = index,
+            .x = sl_acts_for(index, &a->q_a_codes, a->q_a, c->q_lora),
+            .n = call->n,
+            .y = a->index_q,
+            .ldy = (size_t)c->index_heads * c->index_dim,
+        };
+    sl_multiply(a->compute, products, sparse ? 2 : 1);
+}
+
+/* ---- phase: absorb -------------------------------------------------------------------------- */
+
+static void rotate_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_attention_call *call = arg;
+    struct sl_attention *a = call->a;
+    const struct sl_config *c = a->config;
+    size_t pairs = c->rope / 2, dim = c->nope + c->rope;
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        for (size_t h = 0; h < c->heads; h++) {
+            float *q = a->q + (t * c->heads + h) * dim;
+            a->compute->ops->rope_interleaved(q + c->nope, a->cosine + t * pairs,
+                                              a->sine + t * pairs, pairs);
+            sl_codes_put(&a->nope_codes, a->compute->ops, t, h * nope_ld(c), q, c->nope);
+        }
+}
+
+static void absorb(const struct sl_attention_call *call)
+{
+    struct sl_attention *a = call->a;
+    const struct sl_config *c = a->config;
+    const struct sl_matrix *k_up = &call->w->matrix[SL_K_UP];
+    size_t dim = c->nope + c->rope;
+    struct sl_product product = {
+        .w = k_up,
+        .x = sl_acts_for(k_up, &a->nope_codes, a->q, c->heads * dim),
+        .x_step = sl_is_integer(k_up->packing.code) ? nope_ld(c) : dim,
+        .n = call->n,
+        .y = a->latent_q,
+        .ldy = (size_t)c->heads * c->kv_lora,
+        .y_step = c->kv_lora,
+    };
+    sl_team_run(&a->compute->team, call->n, 1, rotate_work, (void *)(uintptr_t)call);
+    sl_multiply(a->compute, &product, 1);
+}
+
+/* ---- phase: attend -------------------------------------------------------------------------- */
+
+/* The absorbed query of (token T, head H), quantised if the cache is. */
+static struct sl_query make_query(const struct sl_attention *a, size_t t, size_t h)
+{
+    const struct sl_config *c = a->config;
+    size_t i = t * c->heads + h, groups = sl_latent_groups(c->kv_lora);
+    struct sl_query query = {
+        .q = a->latent_q_codes + i * c->kv_lora,
+        .scale = a->latent_q_scale + i * groups,
+        .f = a->latent_q + i * c->kv_lora,
+        .rope = a->q + i * (c->nope + c->rope) + c->nope,
+    };
+    if (a->types.kv == SL_CACHE_INT8)
+        a->compute->ops->quantize_groups(query.f, c->kv_lora, SL_LATENT_GROUP,
+                                         a->latent_q_codes + i * c->kv_lora,
+                                         a->latent_q_scale + i * groups);
+    return query;
+}
+
+/* mixed[t][h] = softmax(query · keys) · latents, in blocks of SL_ATTEND_BLOCK keys merged in order. */
+static void attend_head(const struct sl_attention_call *call, size_t t, size_t h, float *block)
+{
+    struct sl_attention *a = call->a;
+    const struct sl_ops *ops = a->compute->ops;
+    size_t dim = a->config->kv_lora, position = call->position + t;
+    bool sparse = sl_is_sparse(a, position);
+    const uint32_t *keys = sparse ? a->selected + t * a->config->index_topk : NULL;
+    size_t n = sparse ? a->config->index_topk : position + 1;
+    struct sl_query query = make_query(a, t, h);
+    float *out = a->mixed + (t * a->config->heads + h) * dim, max = 0, sum = 0;
+    for (size_t s = 0; s < n; s += SL_ATTEND_BLOCK) {
+        float block_max, block_sum;
+        ops->attend(&call->cache->kv, &query, a->softmax_scale, keys ? keys + s : NULL, s,
+                    sl_min(SL_ATTEND_BLOCK, n - s), s ? block : out, &block_max, &block_sum);
+        if (s == 0) {
+            max = block_max;
+            sum = block_sum;
+        } else {
+            ops->attend_merge(out, &max, &sum, block, block_max, block_sum, dim);
+        }
+    }
+    ops->attend_finish(out, sum, dim);
+    sl_codes_put(&a->mixed_codes, ops, t, h * latent_ld(a->config), out, dim);
+}
+
+static void attend_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_attention_call *call = arg;
+    const struct sl_config *c = call->a->config;
+    float *block = call->a->block + (size_t)thread * c->kv_lora;
+    for (size_t i = begin; i < end; i++)
+        attend_head(call, i / c->heads, i % c->heads, block);
+}
+
+/* ---- phase: back to hidden size ------------------------------------------------------------- */
+
+static void encode_values_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_attention_call *call = arg;
+    size_t width = (size_t)call->a->config->heads * call->a->config->v_dim;
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        sl_codes_put(&call->a->values_codes, call->a->compute->ops, t, 0,
+                     call->a->values + t * width, width);
+}
+
+static void project_out(const struct sl_attention_call *call, float *out)
+{
+    struct sl_attention *a = call->a;
+    const struct sl_config *c = a->config;
+    const struct sl_matrix *v_up = &call->w->matrix[SL_V_UP], *o = &call->w->matrix[SL_O];
+    size_t width = (size_t)c->heads * c->v_dim;
+    struct sl_product up = {
+        .w = v_up,
+        .x = sl_acts_for(v_up, &a->mixed_codes, a->mixed, (size_t)c->heads * c->kv_lora),
+        .x_step = sl_is_integer(v_up->packing.code) ? latent_ld(c) : c->kv_lora,
+        .n = call->n,
+        .y = a->values,
+        .ldy = width,
+        .y_step = c->v_dim,
+    };
+    struct sl_product down = {
+        .w = o,
+        .x = sl_acts_for(o, &a->values_codes, a->values, width),
+        .n = call->n,
+        .y = out,
+        .ldy = c->hidden,
+    };
+    sl_multiply(a->compute, &up, 1);
+    sl_team_run(&a->compute->team, call->n, 1, encode_values_work, (void *)(uintptr_t)call);
+    sl_multiply(a->compute, &down, 1);
+}
+
+void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
+                      struct sl_layer_cache *cache, unsigned layer, const float *x,
+                      size_t position, size_t n, float *out)
+{
+    struct sl_attention_call call = {a, w, cache, layer, position, n, x};
+    const struct sl_team *team = &a->compute->team;
+    project_x(&call);
+    sl_team_run(team, n, 1, store_work, &call);
+    project_queries(&call);
+    if (sl_is_sparse(a, position + n - 1))
+        sl_index_select(&call);
+    absorb(&call);
+    sl_team_run(team, n * a->config->heads, HEADS_PER_ITEM, attend_work, &call);
+    project_out(&call, out);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* The one thread team.  A call runs one wide phase on every thread and returns when all is done. */
+#ifndef SL_BASE_TEAM_H
+#define SL_BASE_TEAM_H
+
+#include <stddef.h>
+
+struct sl_team {
+    unsigned threads;
+};
+
+/* THREADS 0: every processor this process may use. */
+struct sl_team sl_team_make(unsigned threads);
+
+/*
+ * Calls work(arg, begin, end, thread) with disjoint ranges that cover [0, n).  Ranges are multiples
+ * of GRAIN items (but for the last); which thread gets which is open, so results must not depend
+ * on it.  thread < team->threads.  Not to be nested.
+ */
+typedef void sl_work_fn(void *arg, size_t begin, size_t end, unsigned thread);
+void sl_team_run(const struct sl_team *team, size_t n, size_t grain, sl_work_fn *work, void *arg);
+
+#endif

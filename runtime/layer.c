@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* h += attention(norm(h)); h += ffn(norm(h)).  The residual stream is F32. */
+#include "runtime/layer.h"
+
+struct norm_phase {
+    const struct sl_workspace *ws;
+    const float *x, *w;
+    float *y;
+};
+
+static void norm_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct norm_phase *p = arg;
+    size_t hidden = p->ws->config->hidden;
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        p->ws->compute.ops->rmsnorm(p->x + t * hidden, p->w, p->ws->config->rms_eps, hidden,
+                                    p->y + t * hidden);
+}
+
+void sl_norm_rows(const struct sl_workspace *ws, const float *x, const float *w, size_t n, float *y)
+{
+    struct norm_phase phase = {ws, x, w, y};
+    sl_team_run(&ws->compute.team, n, 1, norm_work, &phase);
+}
+
+void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
+                       const struct sl_workspace_opts *opts)
+{
+    ws->config = opts->config;
+    ws->compute = opts->compute;
+    ws->attention.config = ws->moe.config = opts->config;
+    ws->attention.compute = ws->moe.compute = &ws->compute;
+    ws->attention.types = opts->types;
+    ws->attention.dense = opts->dense;
+    ws->attention.chunk = ws->moe.chunk = opts->chunk;
+    ws->attention.capacity = opts->capacity;
+    ws->moe.experts = opts->experts;
+    ws->normed = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
+    ws->update = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
+    sl_attention_take(&ws->attention, arena);
+    sl_moe_take(&ws->moe, arena);
+}
+
+void sl_workspace_init(struct sl_workspace *ws)
+{
+    sl_attention_init(&ws->attention);
+}
+
+static void show_routes(const struct sl_workspace *ws, unsigned layer, size_t position, size_t n)
+{
+    size_t used = ws->config->experts_used;
+    if (ws->hooks && ws->hooks->route)
+        for (size_t t = 0; t < n; t++)
+            ws->hooks->route(ws->hooks->user, layer, position + t, ws->moe.chosen + t * used,
+                             ws->moe.weight + t * used, used);
+}
+
+int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
+                 struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
+                 float *hidden, struct sluice_err *err)
+{
+    size_t values = n * ws->config->hidden;
+    int status = 0;
+    ws->attention.hooks = ws->hooks;
+    sl_norm_rows(ws, hidden, w->vector[SL_ATTN_NORM], n, ws->normed);
+    sl_attention_run(&ws->attention, w, cache, layer, ws->normed, position, n, ws->update);
+    ws->compute.ops->add(ws->update, values, hidden);
+
+    sl_norm_rows(ws, hidden, w->vector[SL_FFN_NORM], n, ws->normed);
+    if (sl_layer_is_moe(ws->config, layer)) {
+        sl_router_run(&ws->moe, w, ws->normed, n);
+        show_routes(ws, layer, position, n);
+        status = sl_experts_run(&ws->moe, w, layer, ws->normed, n, ws->update, err);
+    } else {
+        sl_dense_run(&ws->moe, w, ws->normed, n, ws->update);
+    }
+    if (status < 0)
+        return status;
+    ws->compute.ops->add(ws->update, values, hidden);
+    if (ws->hooks && ws->hooks->hidden)
+        ws->hooks->hidden(ws->hooks->user, layer, position, n, hidden);
+    return 0;
+}

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+noinst_LTLIBRARIES += libmodel.la
+libmodel_la_SOURCES = \
+    runtime/model/config.h runtime/model/config.c \
+    runtime/model/tensors.h runtime/model/tensors.c \
+    runtime/model/weights.h runtime/model/weights.c \
+    runtime/model/matmul.h runtime/model/matmul.c

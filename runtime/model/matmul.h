@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products over the thread team: several matrices in one wide phase. */
+#ifndef SL_MODEL_MATMUL_H
+#define SL_MODEL_MATMUL_H
+
+#include "runtime/base/arena.h"
+#include "runtime/base/team.h"
+#include "simd/simd.h"
+
+/* What every computing room works with. */
+struct sl_compute {
+    const struct sl_ops *ops;
+    struct sl_team team;
+};
+
+/*
+ * Y = W X for N vectors.  For a stack of matrices (packing.count > 1, one per head) matrix i reads
+ * its inputs at x + i · x_step and writes at y + i · y_step.
+ */
+struct sl_product {
+    const struct sl_matrix *w;
+    struct sl_acts x;
+    size_t n;
+    float *y;
+    size_t ldy;
+    size_t x_step;
+    size_t y_step;
+};
+
+/* Runs all products as one phase, divided by panels.  Products must not write the same rows. */
+void sl_multiply(const struct sl_compute *c, const struct sl_product *products, size_t n);
+
+/* Room for the INT8 form of CAPACITY vectors, LD inputs apart (a multiple of 32). */
+struct sl_codes {
+    int8_t *q;
+    float *scale;
+    int32_t *sum;
+    size_t ld;
+};
+
+void sl_codes_take(struct sl_codes *codes, struct sl_arena *arena, size_t capacity, size_t inputs);
+
+/* Quantises x[0..n) as inputs [col, col + n) of vector T; COL is a multiple of 32. */
+void sl_codes_put(const struct sl_codes *codes, const struct sl_ops *ops, size_t t, size_t col,
+                  const float *x, size_t n);
+
+/* The activations W wants: CODES for integer weights, X (LDX floats apart) for the others. */
+struct sl_acts sl_acts_for(const struct sl_matrix *w, const struct sl_codes *codes, const float *x,
+                           size_t ldx);
+
+#endif

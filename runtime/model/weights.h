@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* The resident weights of a container: mapped, checked, and found by role. */
+#ifndef SL_MODEL_WEIGHTS_H
+#define SL_MODEL_WEIGHTS_H
+
+#include "runtime/base/file.h"
+#include "runtime/container/container.h"
+#include "runtime/model/config.h"
+#include "runtime/model/tensors.h"
+#include "simd/simd.h"
+
+/* The tensors of one layer (or of head.safetensors), by role; absent ones are zero. */
+struct sl_layer_weights {
+    struct sl_map map;
+    struct sl_matrix matrix[SL_N_ROLES];
+    const float *vector[SL_N_ROLES];
+};
+
+/* Row-major embedding; exactly one of the three kinds. */
+struct sl_embedding {
+    enum sl_dtype dtype; /* SL_I8, SL_BF16 or SL_F32 */
+    const uint8_t *rows; /* [vocab][hidden] */
+    const float *scale;  /* [vocab], SL_I8 only */
+};
+
+struct sl_weights {
+    struct sl_config config;
+    struct sl_manifest *manifest;
+    uint32_t n_layers;                /* config.layers, + 1 when the MTP layer is loaded */
+    struct sl_layer_weights *layers;
+    struct sl_layer_weights head;
+    struct sl_embedding embedding;
+};
+
+/*
+ * Opens the container DIR: manifest, configuration, every resident file with its checksum and every
+ * tensor against the shape the configuration demands.  WITH_MTP: also the MTP layer, which must
+ * exist then.  The expert files are opened by stream/.
+ */
+int sl_weights_open(struct sl_weights **w, const char *dir, bool with_mtp, struct sluice_err *err);
+void sl_weights_close(struct sl_weights **w);
+
+/* out[hidden] = the embedding of TOKEN. */
+void sl_embed(const struct sl_weights *w, const struct sl_ops *ops, int32_t token, float *out);
+
+/* True when P is a matrix of the shape that the configuration gives ROLE. */
+bool sl_shape_fits(const struct sl_config *c, enum sl_role role, const struct sl_packing *p);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SwiGLU networks over many tokens.  Experts come in waves from stream/; a wave is one wide phase
+ * for gate/up, one for the activation, one for down, and one that adds its outputs to the tokens.
+ */
+#include <string.h>
+
+#include "runtime/base/arith.h"
+#include "runtime/moe/moe.h"
+
+static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t capacity,
+                     size_t inner)
+{
+    f->inner_dim = inner;
+    f->gate_up_ld = 2 * sl_padded_rows(inner);
+    f->gate_up = sl_arena_take(arena, capacity * f->gate_up_ld, sizeof(float));
+    f->inner = sl_arena_take(arena, capacity * inner, sizeof(float));
+    sl_codes_take(&f->inner_codes, arena, capacity, inner);
+}
+
+void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
+{
+    const struct sl_config *c = m->config;
+    size_t rows = m->chunk * c->experts_used;
+    size_t shared = m->experts ? (size_t)c->shared * c->moe_inner : 0;
+    size_t dense = c->dense_layers > 0 ? c->ffn_inner : 0;
+    sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
+    ffn_take(&m->own, arena, m->chunk, sl_max(shared, dense));
+    if (!m->experts)
+        return;
+    size_t wave = sl_experts_wave(m->experts);
+    m->own_out = sl_arena_take(arena, m->chunk * c->hidden, sizeof(float));
+    m->logits = sl_arena_take(arena, m->chunk * c->experts, sizeof(float));
+    m->route_scratch = sl_arena_take(arena, (size_t)m->compute->team.threads * c->experts * 2,
+                                     sizeof(float));
+    m->chosen = sl_arena_take(arena, rows, sizeof(uint32_t));
+    m->weight = sl_arena_take(arena, rows, sizeof(float));
+    m->first = sl_arena_take(arena, c->experts + 1, sizeof(uint32_t));
+    m->row_token = sl_arena_take(arena, rows, sizeof(uint32_t));
+    m->row_of = sl_arena_take(arena, rows, sizeof(uint32_t));
+    ffn_take(&m->routed, arena, rows, c->moe_inner);
+    m->routed_out = sl_arena_take(arena, rows * c->hidden, sizeof(float));
+    m->used = sl_arena_take(arena, c->experts, sizeof(uint32_t));
+    m->blocks = sl_arena_take(arena, wave, sizeof *m->blocks);
+    m->matrices = sl_arena_take(arena, 2 * wave, sizeof *m->matrices);
+    m->products = sl_arena_take(arena, wave, sizeof *m->products);
+}
+
+/* ---- one network ---------------------------------------------------------------------------- */
+
+struct rows_phase {
+    struct sl_moe *m;
+    struct sl_ffn_scratch *ffn;
+    size_t inner; /* of the network at hand, ≤ ffn->inner_dim */
+    size_t first; /* row that item 0 means */
+    const float *x;
+};
+
+static void encode_x_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct rows_phase *p = arg;
+    size_t hidden = p->m->config->hidden;
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        sl_codes_put(&p->m->x_codes, p->m->compute->ops, t, 0, p->x + t * hidden, hidden);
+}
+
+static void encode_x(struct sl_moe *m, const float *x, size_t n)
+{
+    struct rows_phase phase = {.m = m, .x = x};
+    sl_team_run(&m->compute->team, n, 1, encode_x_work, &phase);
+}
+
+/* SwiGLU of finished gate_up rows, and its INT8 form. */
+static void activate_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct rows_phase *p = arg;
+    const struct sl_ops *ops = p->m->compute->ops;
+    (void)thread;
+    for (size_t r = p->first + begin; r < p->first + end; r++) {
+        float *inner = p->ffn->inner + r * p->ffn->inner_dim;
+        ops->swiglu(p->ffn->gate_up + r * p->ffn->gate_up_ld, p->inner, inner);
+        sl_codes_put(&p->ffn->inner_codes, ops, r, 0, inner, p->inner);
+    }
+}
+
+/* out[n][hidden] = down · swiglu(gate_up · x), the activations of x being encoded already. */
+static void run_network(struct sl_moe *m, const struct sl_matrix *gate_up,
+                        const struct sl_matrix *down, const float *x, size_t n, float *out)
+{
+    size_t hidden = m->config->hidden;
+    struct sl_ffn_scratch *f = &m->own;
+    struct rows_phase phase = {.m = m, .ffn = f, .inner = down->packing.cols};
+    struct sl_product up = {
+        .w = gate_up,
+        .x = sl_acts_for(gate_up, &m->x_codes, x, hidden),
+        .n = n,
+        .y = f->gate_up,
+        .ldy = f->gate_up_ld,
+    };
+    struct sl_product back = {
+        .w = down,
+        .x = sl_acts_for(down, &f->inner_codes, f->inner, f->inner_dim),
+        .n = n,
+        .y = out,
+        .ldy = hidden,
+    };
+    sl_multiply(m->compute, &up, 1);
+    sl_team_run(&m->compute->team, n, 1, activate_work, &phase);
+    sl_multiply(m->compute, &back, 1);
+}
+
+void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                  float *out)
+{
+    encode_x(m, x, n);
+    run_network(m, &w->matrix[SL_DENSE_GATE_UP], &w->matrix[SL_DENSE_DOWN], x, n, out);
+}
+
+/* ---- routing -------------------------------------------------------------------------------- */
+
+struct route_phase {
+    struct sl_moe *m;
+    const float *bias;
+};
+
+static void choose_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct route_phase *p = arg;
+    struct sl_moe *m = p->m;
+    size_t experts = m->config->experts, used = m->config->experts_used;
+    for (size_t t = begin; t < end; t++)
+        sl_route_choose(m->config, m->compute->ops, m->logits + t * experts, p->bias,
+                        m->route_scratch + (size_t)thread * experts * 2,
+                        (struct sl_route){m->chosen + t * used, m->weight + t * used});
+}
+
+void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n)
+{
+    const struct sl_matrix *router = &w->matrix[SL_ROUTER];
+    struct route_phase phase = {m, w->vector[SL_ROUTER_BIAS]};
+    struct sl_product product = {
+        .w = router,
+        .x = sl_acts_for(router, &m->x_codes, x, m->config->hidden),
+        .n = n,
+        .y = m->logits,
+        .ldy = m->config->experts,
+    };
+    encode_x(m, x, n);
+    sl_multiply(m->compute, &product, 1);
+    sl_team_run(&m->compute->team, n, 1, choose_work, &phase);
+    m->expert_uses += n * m->config->experts_used;
+}
+
+/* Sorts the chunk's choices by expert, tokens in order; returns the number of experts in use. */
+static size_t sort_rows(struct sl_moe *m, size_t n)
+{
+    size_t experts = m->config->experts, used = m->config->experts_used, n_used = 0;
+    uint32_t *first = m->first;
+    memset(first, 0, (experts + 1) * sizeof *first);
+    for (size_t i = 0; i < n * used; i++)
+        first[m->chosen[i] + 1]++;
+    for (size_t e = 0; e < experts; e++) {
+        if (first[e + 1] > 0)
+            m->used[n_used++] = (uint32_t)e;
+        first[e + 1] += first[e];
+    }
+    for (size_t i = 0; i < n * used; i++) { /* first[e] walks to first[e + 1] … */
+        uint32_t row = first[m->chosen[i]]++;
+        m->row_of[i] = row;
+        m->row_token[row] = (uint32_t)(i / used);
+    }
+    memmove(first + 1, first, experts * sizeof *first); /* … and is put back */
+    first[0] = 0;
+    return n_used;
+}
+
+/* ---- routed experts ------------------------------------------------------------------------- */
+
+/* The products of one half (gate_up or down) of the experts ids[0..n). */
+static void run_half(struct sl_moe *m, const uint32_t *ids, size_t n, bool down, const float *x)
+{
+    size_t hidden = m->config->hidden;
+    struct sl_ffn_scratch *f = &m->routed;
+    for (size_t i = 0; i < n; i++) {
+        size_t row = m->first[ids[i]];
+        const struct sl_matrix *w = &m->matrices[2 * i + down];
+        struct sl_product *p = &m->products[i];
+        *p = (struct sl_product){.w = w, .n = m->first[ids[i] + 1] - row};
+        if (down) {
+            p->x = sl_acts_for(w, &f->inner_codes, f->inner, f->inner_dim);
+            p->x = sl_acts_at(p->x, row * p->x.ld);
+            p->y = m->routed_out + row * hidden;
+            p->ldy = hidden;
+        } else {
+            p->x = sl_acts_for(w, &m->x_codes, x, hidden);
+            p->x.row = m->row_token + row;
+            p->y = f->gate_up + row * f->gate_up_ld;
+            p->ldy = f->gate_up_ld;
+        }
+    }
+    sl_multiply(m->compute, m->products, n);
+}
+
+/* Adds the wave's outputs to the tokens: choices are ascending, waves too, so the order is fixed. */
+struct add_phase {
+    struct sl_moe *m;
+    uint32_t low, high; /* experts of the wave: low ≤ id ≤ high */
+    float *out;
+};
+
+static void add_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct add_phase *p = arg;
+    const struct sl_moe *m = p->m;
+    size_t hidden = m->config->hidden, used = m->config->experts_used;
+    (void)thread;
+    for (size_t i = begin * used; i < end * used; i++)
+        if (m->chosen[i] >= p->low && m->chosen[i] <= p->high)
+            m->compute->ops->axpy(m->weight[i], m->routed_out + m->row_of[i] * hidden, hidden,
+                                  p->out + i / used * hidden);
+}
+
+static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n,
+                    const float *x, size_t n_tokens, float *out, struct sluice_err *err)
+{
+    const struct sl_expert_layout *layout = sl_experts_layout(m->experts, layer);
+    struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
+    struct add_phase add = {m, ids[0], ids[n - 1], out};
+    int status = sl_experts_fetch(m->experts, layer, ids, n, m->blocks, err);
+    if (status < 0)
+        return status;
+    for (size_t i = 0; i < n; i++) {
+        m->matrices[2 * i] = (struct sl_matrix){layout->gate_up, m->blocks[i]};
+        m->matrices[2 * i + 1] =
+            (struct sl_matrix){layout->down, m->blocks[i] + layout->down_offset};
+    }
+    activate.first = m->first[ids[0]];
+    run_half(m, ids, n, false, x);
+    sl_team_run(&m->compute->team, m->first[ids[n - 1] + 1] - activate.first, 1, activate_work,
+                &activate);
+    run_half(m, ids, n, true, x);
+    sl_team_run(&m->compute->team, n_tokens, 1, add_work, &add);
+    return 0;
+}
+
+int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned layer,
+                   const float *x, size_t n, float *out, struct sluice_err *err)
+{
+    size_t hidden = m->config->hidden, wave = sl_experts_wave(m->experts);
+    size_t n_used = sort_rows(m, n);
+    memset(out, 0, n * hidden * sizeof *out);
+    for (size_t i = 0; i < n_used; i += wave) {
+        int status = run_wave(m, layer, m->used + i, sl_min(wave, n_used - i), x, n, out, err);
+        if (status < 0)
+            return status;
+    }
+    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
+    m->compute->ops->add(m->own_out, n * hidden, out);
+    return 0;
+}

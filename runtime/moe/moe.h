@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* moe.h: the feed-forward half of a layer: dense FFN, or router, routed experts and shared expert. */
+#ifndef SL_MOE_H
+#define SL_MOE_H
+
+#include "runtime/model/matmul.h"
+#include "runtime/model/weights.h"
+#include "runtime/stream/stream.h"
+
+/* One token's choice. */
+struct sl_route {
+    uint32_t *experts; /* [experts_used], ascending */
+    float *weights;    /* [experts_used] */
+};
+
+/*
+ * Chooses experts from router logits[experts] (DeepSeek-V3 "noaux_tc"): sigmoid scores, plus BIAS
+ * for the choice only; groups ranked by the sum of their two best; the best groups_used keep their
+ * experts; the experts_used best are taken, weights normalised (unbiased scores) and scaled.
+ * Ties: lower index.  SCRATCH: float[2 · experts].
+ */
+void sl_route_choose(const struct sl_config *c, const struct sl_ops *ops, const float *logits,
+                     const float *bias, float *scratch, struct sl_route route);
+
+/* Scratch of one SwiGLU network for up to `capacity` rows. */
+struct sl_ffn_scratch {
+    float *gate_up;  /* [capacity][gate_up_ld] */
+    size_t gate_up_ld;
+    float *inner;    /* [capacity][inner] */
+    struct sl_codes inner_codes;
+    size_t inner_dim;
+};
+
+struct sl_moe {
+    const struct sl_config *config;
+    const struct sl_compute *compute;
+    struct sl_experts *experts; /* NULL: the model has none */
+    size_t chunk;
+    uint64_t expert_uses;
+
+    struct sl_codes x_codes;    /* the normed input */
+    struct sl_ffn_scratch own;  /* dense FFN and shared expert, chunk rows */
+    float *own_out;             /* [chunk][hidden]: shared expert */
+    float *logits;              /* [chunk][experts] */
+    float *route_scratch;       /* [threads][2 · experts] */
+    uint32_t *chosen;           /* [chunk][experts_used], ascending */
+    float *weight;              /* [chunk][experts_used] */
+
+    /* Tokens sorted by expert: expert e has rows [first[e], first[e + 1]). */
+    uint32_t *first;            /* [experts + 1] */
+    uint32_t *row_token;        /* [chunk · experts_used]: token of a row */
+    uint32_t *row_of;           /* [chunk][experts_used]: row of a choice */
+    struct sl_ffn_scratch routed; /* chunk · experts_used rows */
+    float *routed_out;          /* [chunk · experts_used][hidden] */
+    uint32_t *used;             /* [experts]: those with rows, ascending */
+    const uint8_t **blocks;     /* [wave] */
+    struct sl_matrix *matrices; /* [2 · wave]: gate_up and down of the experts at hand */
+    struct sl_product *products; /* [wave] */
+};
+
+/* Takes scratch from ARENA; config, compute, experts and chunk are set before. */
+void sl_moe_take(struct sl_moe *m, struct sl_arena *arena);
+
+/* out[n][hidden] = dense FFN of x[n][hidden]. */
+void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                  float *out);
+
+/*
+ * Routes x[n][hidden] into m->chosen and m->weight.  Split from sl_experts_run() so that callers
+ * may look at the choice.
+ */
+void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n);
+
+/*
+ * out[n][hidden] = Σ weight · expert(x), experts in ascending id, then + shared expert.  Fails when
+ * an expert cannot be read.
+ */
+int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned layer,
+                   const float *x, size_t n, float *out, struct sluice_err *err);
+
+#endif

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/* One token timeline: sync to a prefix, step, sample.  Allocates at opening and never again. */
+#include "runtime/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/arith.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/err.h"
+
+enum { DEFAULT_CHUNK = 64 };
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static enum sl_cache cache_type(const sluice_engine *e, enum sluice_cache_type wanted)
+{
+    switch (wanted) {
+    case SLUICE_CACHE_INT8:
+        return SL_CACHE_INT8;
+    case SLUICE_CACHE_BF16:
+        return SL_CACHE_BF16;
+    case SLUICE_CACHE_F32:
+        return SL_CACHE_F32;
+    case SLUICE_CACHE_AUTO:
+        break;
+    }
+    return strcmp(e->weights->manifest->profile, "reference") == 0 ? SL_CACHE_F32 : SL_CACHE_INT8;
+}
+
+/* Everything the session owns; runs in both passes of the arena. */
+static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
+{
+    const struct sl_config *c = opts->config;
+    struct sl_arena *a = &s->arena;
+    size_t n = s->chunk, hidden = c->hidden;
+    sl_workspace_take(&s->ws, a, opts);
+    s->tokens = sl_arena_take(a, s->capacity, sizeof *s->tokens);
+    s->hidden = sl_arena_take(a, n * hidden, sizeof(float));
+    s->final = sl_arena_take(a, n * hidden, sizeof(float));
+    s->logits = sl_arena_take(a, c->vocab, sizeof(float));
+    s->rows = sl_arena_take(a, (size_t)SL_LOGIT_ROWS * c->vocab, sizeof(float));
+    sl_codes_take(&s->head_codes, a, n, hidden);
+    s->candidates = sl_arena_take(a, c->vocab, sizeof *s->candidates);
+    if (sl_has_mtp(s)) {
+        s->mtp_last = sl_arena_take(a, hidden, sizeof(float));
+        s->mtp_input = sl_arena_take(a, n * 2 * hidden, sizeof(float));
+        s->mtp_hidden = sl_arena_take(a, n * hidden, sizeof(float));
+        sl_codes_take(&s->mtp_codes, a, n, 2 * hidden);
+    }
+    size_t before = a->used;
+    for (uint32_t i = 0; i < s->engine->weights->n_layers; i++)
+        sl_cache_take(&s->caches[i], a, c, opts->types, s->capacity);
+    s->stats.kv_bytes = a->used - before;
+}
+
+static int check_opts(const struct sluice_session_opts *opts, const struct sl_config *c,
+                      struct sluice_err *err)
+{
+    if (opts->context > c->context)
+        return sl_fail(err, SLUICE_EARG,
+                       "context of %zu tokens; the model was made for %u (max_position_embeddings)",
+                       opts->context, c->context);
+    return 0;
+}
+
+int sluice_session_open(sluice_session **session, sluice_engine *engine,
+                        const struct sluice_session_opts *opts, struct sluice_err *err)
+{
+    const struct sluice_session_opts defaults = {0};
+    const struct sl_config *c = &engine->weights->config;
+    sluice_session *s = *session = calloc(1, sizeof *s);
+    if (!s)
+        return sl_fail_nomem(err, "session", sizeof *s);
+    if (!opts)
+        opts = &defaults;
+    s->engine = engine;
+    s->capacity = opts->context ? opts->context : c->context;
+    s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
+    struct sl_workspace_opts workspace = {
+        .config = c,
+        .compute = engine->compute,
+        .experts = engine->experts,
+        .types = {cache_type(engine, opts->kv), cache_type(engine, opts->index)},
+        .chunk = s->chunk,
+        .capacity = s->capacity,
+        .dense = opts->dense != 0,
+    };
+    int status = check_opts(opts, c, err);
+    if (status == 0 && !(s->caches = calloc(engine->weights->n_layers, sizeof *s->caches)))
+        status = sl_fail_nomem(err, "cache table", engine->weights->n_layers * sizeof *s->caches);
+    if (status == 0) {
+        take_memory(s, &workspace);
+        status = sl_arena_allocate(&s->arena, "session (caches and scratch)", err);
+    }
+    if (status < 0) {
+        sluice_session_close(session);
+        return status;
+    }
+    take_memory(s, &workspace);
+    sl_workspace_init(&s->ws);
+    return 0;
+}
+
+void sluice_session_close(sluice_session **session)
+{
+    sluice_session *s = *session;
+    if (!s)
+        return;
+    sl_arena_free(&s->arena);
+    free(s->caches);
+    free(s);
+    *session = NULL;
+}
+
+void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
+{
+    s->ws.hooks = hooks;
+}
+
+/* ---- output head ---------------------------------------------------------------------------- */
+
+void sl_head_encode(sluice_session *s, const float *final, size_t n)
+{
+    size_t hidden = s->engine->weights->config.hidden;
+    for (size_t t = 0; t < n; t++)
+        sl_codes_put(&s->head_codes, s->ws.compute.ops, t, 0, final + t * hidden, hidden);
+}
+
+void sl_head_rows(sluice_session *s, const float *final, size_t first, size_t n, float *out)
+{
+    const struct sl_matrix *head = &s->engine->weights->head.matrix[SL_HEAD];
+    struct sl_acts x = sl_acts_for(head, &s->head_codes, final, s->engine->weights->config.hidden);
+    struct sl_product product = {
+        .w = head,
+        .x = sl_acts_at(x, first * x.ld),
+        .n = n,
+        .y = out,
+        .ldy = s->engine->weights->config.vocab,
+    };
+    sl_multiply(&s->ws.compute, &product, 1);
+}
+
+static int show_logits(sluice_session *s, size_t position, size_t n,
+                       const struct sluice_sync_callbacks *callbacks)
+{
+    size_t vocab = s->engine->weights->config.vocab;
+    for (size_t i = 0; i < n; i += SL_LOGIT_ROWS) {
+        size_t count = sl_min(SL_LOGIT_ROWS, n - i);
+        sl_head_rows(s, s->final, i, count, s->rows);
+        for (size_t k = 0; k < count; k++)
+            if (callbacks->logits(callbacks->user, position + i + k, s->rows + k * vocab))
+                return SLUICE_ECANCELLED;
+    }
+    return 0;
+}
+
+/* ---- computing ------------------------------------------------------------------------------ */
+
+static int cancelled(struct sluice_err *err)
+{
+    return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
+}
+
+/* Runs the main layers over tokens[position, position + n). */
+static int run_layers(sluice_session *s, size_t position, size_t n, struct sluice_err *err)
+{
+    const struct sl_weights *w = s->engine->weights;
+    size_t hidden = w->config.hidden;
+    for (size_t t = 0; t < n; t++)
+        sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
+    sl_attention_begin(&s->ws.attention, position, n);
+    for (uint32_t layer = 0; layer < w->config.layers; layer++) {
+        if (atomic_load(&s->cancelled))
+            return cancelled(err);
+        int status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
+                                  s->hidden, err);
+        if (status < 0)
+            return status;
+    }
+    return 0;
+}
+
+/* One chunk: layers, final norm, MTP, and logits of the rows that are wanted. */
+static int run_chunk(sluice_session *s, size_t position, size_t n, bool last,
+                     const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
+{
+    int status = run_layers(s, position, n, err);
+    if (status < 0)
+        return status;
+    bool all_rows = callbacks && callbacks->logits;
+    sl_norm_rows(&s->ws, s->hidden, s->engine->weights->head.vector[SL_FINAL_NORM], n, s->final);
+    if (last || all_rows)
+        sl_head_encode(s, s->final, n);
+    if (last)
+        sl_head_rows(s, s->final, n - 1, 1, s->logits);
+    if (all_rows)
+        status = show_logits(s, position, n, callbacks);
+    if (status == 0 && sl_has_mtp(s))
+        status = sl_mtp_run(s, position, n, callbacks, err);
+    if (status == SLUICE_ECANCELLED)
+        return cancelled(err);
+    if (status < 0)
+        return status;
+    s->length = position + n;
+    s->have_logits = last;
+    return 0;
+}
+
+static int check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
+                        struct sluice_err *err)
+{
+    uint32_t vocab = s->engine->weights->config.vocab;
+    if (n == 0)
+        return sl_fail(err, SLUICE_EARG, "no tokens: at least one is wanted");
+    if (n > s->capacity)
+        return sl_fail(err, SLUICE_ECONTEXT,
+                       "context full: %zu tokens, this session has room for %zu; open it with a "
+                       "larger context (--ctx), the model allows %u",
+                       n, s->capacity, s->engine->weights->config.context);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
+            return sl_fail(err, SLUICE_EARG, "token %zu is %d; the model has ids 0 to %u", i,
+                           tokens[i], vocab - 1);
+    return 0;
+}
+
+/*
+ * Forgets everything behind the common prefix and returns the first position to compute.  One
+ * more token is given up when its logits, or the hidden state that MTP starts from, are gone; the
+ * MTP position before it stays valid, since its two tokens are in the prefix.
+ */
+static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
+{
+    size_t same = 0;
+    while (same < s->length && same < n && s->tokens[same] == tokens[same])
+        same++;
+    bool whole = same == s->length;
+    if (same == n && whole && s->have_logits)
+        return n;
+    if (same > 0 && (same == n || (sl_has_mtp(s) && !whole)))
+        same--;
+    s->length = same;
+    s->have_logits = false;
+    s->mtp_length = sl_min(s->mtp_length, same);
+    return same;
+}
+
+/* Computes tokens[s->length, n) chunk by chunk. */
+static int extend(sluice_session *s, const int32_t *tokens, size_t n,
+                  const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
+{
+    size_t first = s->length;
+    memcpy(s->tokens + first, tokens + first, (n - first) * sizeof *tokens);
+    while (s->length < n) {
+        size_t position = s->length, count = sl_min(s->chunk, n - position);
+        int status = run_chunk(s, position, count, position + count == n, callbacks, err);
+        if (status < 0)
+            return status;
+        if (callbacks && callbacks->progress &&
+            callbacks->progress(callbacks->user, s->length - first, n - first))
+            return cancelled(err);
+    }
+    return 0;
+}
+
+int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
+                        const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
+{
+    double start = sl_now();
+    int status = check_tokens(s, tokens, n, err);
+    if (status < 0)
+        return status;
+    if (callbacks && callbacks->draft && !sl_has_mtp(s))
+        return sl_fail(err, SLUICE_EARG, "drafts wanted, but the engine was opened without MTP");
+    size_t first = keep_prefix(s, tokens, n);
+    if (first == n)
+        return 0;
+    status = extend(s, tokens, n, callbacks, err);
+    atomic_store(&s->cancelled, 0);
+    s->stats.prefill_tokens += s->length - first;
+    s->stats.prefill_seconds += sl_now() - start;
+    return status;
+}
+
+int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err)
+{
+    double start = sl_now();
+    int status = check_tokens(s, &token, 1, err);
+    if (status == 0 && s->length == s->capacity)
+        status = sl_fail(err, SLUICE_ECONTEXT, "context full: %zu tokens (--ctx; the model allows %u)",
+                         s->capacity, s->engine->weights->config.context);
+    if (status < 0)
+        return status;
+    s->tokens[s->length] = token;
+    s->have_logits = false;
+    status = run_chunk(s, s->length, 1, true, NULL, err);
+    atomic_store(&s->cancelled, 0);
+    if (status == 0)
+        s->stats.decode_tokens++;
+    s->stats.decode_seconds += sl_now() - start;
+    return status;
+}
+
+const float *sluice_session_logits(const sluice_session *s)
+{
+    return s->have_logits ? s->logits : NULL;
+}
+
+size_t sluice_session_length(const sluice_session *s)
+{
+    return s->length;
+}
+
+int32_t sluice_session_sample(sluice_session *s, const struct sluice_sampling *sampling,
+                              struct sluice_err *err)
+{
+    if (!(sampling->temperature >= 0) || !(sampling->top_p > 0 && sampling->top_p <= 1))
+        return sl_fail(err, SLUICE_EARG,
+                       "temperature %g, top_p %g; wanted: temperature ≥ 0, top_p in (0, 1]",
+                       (double)sampling->temperature, (double)sampling->top_p);
+    if (!s->have_logits)
+        return sl_fail(err, SLUICE_EARG, "nothing to sample from: sync the session first");
+    struct sl_sampler sampler = {
+        .temperature = sampling->temperature,
+        .top_p = sampling->top_p,
+        .seed = sampling->seed,
+        .draw = s->length,
+        .allowed = s->engine->drawable,
+        .exponential = sl_expf,
+        .scratch = s->candidates,
+    };
+    int32_t token = sl_sample(&sampler, s->logits, s->engine->weights->config.vocab);
+    if (token < 0)
+        return sl_fail(err, SLUICE_EDAMAGED, "every logit is NaN: run sluice verify on the model");
+    return token;
+}
+
+void sluice_session_cancel(sluice_session *s)
+{
+    atomic_store(&s->cancelled, 1);
+}
+
+void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
+{
+    *stats = s->stats;
+    stats->expert_uses = s->ws.moe.expert_uses;
+    stats->sparse_queries = s->ws.attention.sparse_queries;
+    stats->expert_bytes = s->engine->experts ? sl_experts_bytes_read(s->engine->experts) : 0;
+}

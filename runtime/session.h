@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside the runtime: a session's state, shared by session.c and mtp.c; tests set its hooks. */
+#ifndef SL_SESSION_H
+#define SL_SESSION_H
+
+#include <stdatomic.h>
+
+#include "runtime/engine.h"
+#include "runtime/layer.h"
+#include "runtime/sample/sample.h"
+
+enum { SL_LOGIT_ROWS = 8 }; /* rows of logits computed together */
+
+struct sluice_session {
+    sluice_engine *engine;
+    struct sl_arena arena;         /* everything below that is a pointer, but for `engine` */
+    struct sl_workspace ws;
+    struct sl_layer_cache *caches; /* [engine->weights->n_layers] */
+    size_t chunk;
+    size_t capacity;               /* tokens */
+
+    int32_t *tokens;               /* [capacity]: what the caches hold */
+    size_t length;
+    bool have_logits;              /* `logits` belongs to tokens[length − 1] */
+    float *hidden;                 /* [chunk][hidden]: the residual stream */
+    float *final;                  /* [chunk][hidden]: after the final norm */
+    float *logits;                 /* [vocab] */
+    float *rows;                   /* [SL_LOGIT_ROWS][vocab], for callbacks */
+    struct sl_codes head_codes;    /* [chunk] */
+    struct sl_candidate *candidates; /* [vocab] */
+
+    /* MTP: position i combines the final hidden state of token i with token i + 1. */
+    size_t mtp_length;             /* positions in the MTP layer's caches */
+    float *mtp_last;               /* [hidden]: final hidden state of token length − 1 */
+    float *mtp_input;              /* [chunk][2 · hidden] */
+    struct sl_codes mtp_codes;
+    float *mtp_hidden;             /* [chunk][hidden] */
+
+    atomic_int cancelled;
+    struct sluice_stats stats;
+};
+
+/* Sets test hooks; HOOKS stays the caller's. */
+void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks);
+
+/* Whether the engine has loaded an MTP layer. */
+static inline bool sl_has_mtp(const sluice_session *s)
+{
+    return s->engine->weights->n_layers > s->engine->weights->config.layers;
+}
+
+/*
+ * Logits of final[first, first + n) (rows already normed) into out[n][vocab], n ≤ SL_LOGIT_ROWS.
+ * The codes of these rows must have been put into head_codes by sl_head_encode().
+ */
+void sl_head_encode(sluice_session *s, const float *final, size_t n);
+void sl_head_rows(sluice_session *s, const float *final, size_t first, size_t n, float *out);
+
+/*
+ * Runs the MTP layer for the positions that the chunk [position, position + n) completes:
+ * from mtp_length to position + n − 2.  s->final holds the chunk's final hidden states.  Calls
+ * callbacks->draft for each.
+ */
+int sl_mtp_run(sluice_session *s, size_t position, size_t n,
+               const struct sluice_sync_callbacks *callbacks, struct sluice_err *err);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sluice.h: run a DeepSeek-V3-class model from a Sluice container.
+ *
+ * An *engine* is a loaded model: weights, threads, expert reader.  A *session* is one mutable token
+ * timeline on an engine with its own KV cache.  Callers hand a session the full token prefix they
+ * want; the session keeps what it already has and computes the rest.
+ *
+ *     struct sluice_err err = {0};
+ *     sluice_engine *engine = NULL;
+ *     sluice_session *session = NULL;
+ *     if (sluice_engine_open(&engine, "model-dir", NULL, &err) < 0 ||
+ *         sluice_session_open(&session, engine, NULL, &err) < 0 ||
+ *         sluice_session_sync(session, prompt, n_prompt, NULL, &err) < 0)
+ *         fprintf(stderr, "%s\n", err.msg);
+ *     ... sluice_session_sample() and sluice_session_step() in turn ...
+ *     sluice_session_close(&session);
+ *     sluice_engine_close(&engine);
+ *
+ * Functions return 0 (or a count) on success and a negative `enum sluice_status` on failure, with a
+ * message in the caller's `struct sluice_err` (which may be NULL).  Nothing here calls exit() or
+ * abort(), and nothing writes to stdout or stderr.  Handles are not thread-safe, except
+ * sluice_session_cancel().  Sessions of one engine share its threads: run one at a time.
+ */
+#ifndef SLUICE_H
+#define SLUICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SLUICE_API __attribute__((visibility("default")))
+
+/* ---- errors -------------------------------------------------------------------------------- */
+
+enum sluice_status {
+    SLUICE_OK = 0,
+    SLUICE_EARG = -1,         /* the caller asked for something that cannot be */
+    SLUICE_EFORMAT = -2,      /* a file is not what it should be */
+    SLUICE_EDAMAGED = -3,     /* a checksum does not match: bytes changed after they were written */
+    SLUICE_EVERSION = -4,     /* written by a newer or unknown version */
+    SLUICE_EUNSUPPORTED = -5, /* well-formed, but this build cannot run it */
+    SLUICE_EIO = -6,          /* the operating system refused a read or a write */
+    SLUICE_ENOMEM = -7,       /* not enough memory */
+    SLUICE_ENOSPC = -8,       /* not enough room on the drive */
+    SLUICE_ECONTEXT = -9,     /* the session's context is full */
+    SLUICE_ECANCELLED = -10,  /* stopped by sluice_session_cancel() or by a callback */
+};
+
+struct sluice_err {
+    int code;       /* enum sluice_status */
+    char msg[1024]; /* one line or a few: file, what was found, what was wanted, what to do */
+};
+
+/* Version of the library, "MAJOR.MINOR.PATCH". */
+SLUICE_API const char *sluice_version(void);
+
+/* ---- engine -------------------------------------------------------------------------------- */
+
+typedef struct sluice_engine sluice_engine;
+typedef struct sluice_session sluice_session;
+
+enum sluice_reader {
+    SLUICE_READER_AUTO = 0,   /* memory when the experts fit in half of the available RAM */
+    SLUICE_READER_MEMORY = 1, /* expert files mapped */
+    SLUICE_READER_PREAD = 2,  /* experts read on demand by a small pool of threads */
+};
+
+struct sluice_engine_opts {
+    unsigned threads;          /* compute threads; 0: every processor this process may use */
+    enum sluice_reader reader; /* how routed experts reach memory */
+    int mtp;                   /* non-zero: also load the multi-token-prediction layer */
+};
+
+/*
+ * Opens the container directory DIR, checks configuration, tensor shapes and the checksums of all
+ * resident files, and maps the weights.  OPTS may be NULL for the defaults.  On success *engine is
+ * owned by the caller; on failure it is NULL.
+ */
+SLUICE_API int sluice_engine_open(sluice_engine **engine, const char *dir,
+                                  const struct sluice_engine_opts *opts, struct sluice_err *err);
+
+/* Closes the engine and sets *engine to NULL.  Its sessions must be closed first.  NULL is fine. */
+SLUICE_API void sluice_engine_close(sluice_engine **engine);
+
+struct sluice_model_info {
+    const char *architecture; /* "deepseek_v3" or "deepseek_v32" */
+    const char *profile;      /* the quantisation profile of the container */
+    const char *reader;       /* the reader in use: "memory" or "pread" */
+    unsigned threads;         /* compute threads in use */
+    int32_t vocab;            /* rows of the output head = floats in one row of logits */
+    int32_t context;          /* largest context the model was made for, tokens */
+    int32_t eos;              /* id that ends an answer; -1: none */
+    int32_t layers;           /* main layers, without MTP */
+    int has_mtp;              /* an MTP layer is loaded */
+    float temperature;        /* the model's own sampling defaults (generation_config.json) */
+    float top_p;
+};
+
+/* Strings stay valid until the engine is closed. */
+SLUICE_API void sluice_engine_info(const sluice_engine *engine, struct sluice_model_info *info);
+
+/* ---- text ---------------------------------------------------------------------------------- */
+
+enum {
+    SLUICE_PLAIN_TEXT = 1, /* do not recognise added tokens in the text: safe for user content */
+    SLUICE_ADD_BOS = 2,    /* begin with the beginning-of-sentence token unless the text does */
+};
+
+/*
+ * Tokenises LEN bytes of UTF-8.  *tokens (owned by the caller, released with sluice_tokens_free())
+ * receives the ids; returns their number.  FLAGS: 0 or SLUICE_PLAIN_TEXT | SLUICE_ADD_BOS.
+ */
+SLUICE_API int64_t sluice_tokenize(const sluice_engine *engine, const char *text, size_t len,
+                                   unsigned flags, int32_t **tokens, struct sluice_err *err);
+SLUICE_API void sluice_tokens_free(int32_t *tokens);
+
+/* Turns tokens into text piece by piece, never splitting a UTF-8 character. */
+typedef struct sl_detokenizer sluice_detokenizer;
+/* D is owned by the caller and must be closed before the engine. */
+SLUICE_API int sluice_detokenizer_open(sluice_detokenizer **d, const sluice_engine *engine,
+                                       struct sluice_err *err);
+/*
+ * Feeds one token.  *text points to the *len bytes that became complete (possibly none); they are
+ * owned by D and valid until the next call.  Ids without a token decode to nothing.
+ */
+SLUICE_API void sluice_detokenizer_push(sluice_detokenizer *d, int32_t token, const char **text,
+                                        size_t *len);
+/* Ends the text: an unfinished character comes out as U+FFFD.  D is ready for another text. */
+SLUICE_API void sluice_detokenizer_end(sluice_detokenizer *d, const char **text, size_t *len);
+SLUICE_API void sluice_detokenizer_close(sluice_detokenizer **d);
+
+/* ---- session ------------------------------------------------------------------------------- */
+
+enum sluice_cache_type {
+    SLUICE_CACHE_AUTO = 0, /* INT8; F32 for a `reference` container */
+    SLUICE_CACHE_INT8 = 1,
+    SLUICE_CACHE_BF16 = 2,
+    SLUICE_CACHE_F32 = 3,
+};
+
+struct sluice_session_opts {
+    size_t context;                /* tokens to make room for; 0: the model's own limit */
+    size_t chunk;                  /* most tokens computed in one pass; 0: 64 */
+    enum sluice_cache_type kv;     /* latent KV cache */
+    enum sluice_cache_type index;  /* keys of the lightning indexer */
+    int dense;                     /* non-zero: attend to every key, ignore the indexer */
+};
+
+/* Allocates everything the session will ever need.  OPTS may be NULL. */
+SLUICE_API int sluice_session_open(sluice_session **session, sluice_engine *engine,
+                                   const struct sluice_session_opts *opts, struct sluice_err *err);
+SLUICE_API void sluice_session_close(sluice_session **session);
+
+/*
+ * Callbacks of sluice_session_sync(); any may be NULL.  A non-zero return stops the work with
+ * SLUICE_ECANCELLED; tokens already computed stay in the session.
+ */
+struct sluice_sync_callbacks {
+    void *user;
+    /* After each chunk: DONE of TOTAL new tokens. */
+    int (*progress)(void *user, size_t done, size_t total);
+    /* Logits of every newly computed position: float[vocab], valid during the call. */
+    int (*logits)(void *user, size_t position, const float *logits);
+    /* MTP logits: at POSITION, for the token at POSITION + 2.  Needs sluice_engine_opts.mtp. */
+    int (*draft)(void *user, size_t position, const float *logits);
+};
+
+/*
+ * Makes the session hold exactly TOKENS[0..n): keeps the longest common prefix with what it
+ * holds, forgets the rest, computes what is missing.  At least the last token is computed again
+ * when its logits are not at hand.  n ≥ 1.
+ */
+SLUICE_API int sluice_session_sync(sluice_session *session, const int32_t *tokens, size_t n,
+                                   const struct sluice_sync_callbacks *callbacks,
+                                   struct sluice_err *err);
+
+/* Appends one token and computes its logits. */
+SLUICE_API int sluice_session_step(sluice_session *session, int32_t token, struct sluice_err *err);
+
+/* Logits after the last token: float[vocab], owned by the session; NULL while it is empty. */
+SLUICE_API const float *sluice_session_logits(const sluice_session *session);
+
+/* Number of tokens held. */
+SLUICE_API size_t sluice_session_length(const sluice_session *session);
+
+struct sluice_sampling {
+    float temperature; /* 0: always the most likely token */
+    float top_p;       /* in (0, 1]; 1: no cut */
+    uint64_t seed;     /* the same seed, prompt and options give the same tokens */
+};
+
+/*
+ * Draws the next token from the current logits without appending it.  Ids that the tokenizer
+ * cannot decode are never drawn.  Ties: lower id.  Returns the token id or a negative status.
+ */
+SLUICE_API int32_t sluice_session_sample(sluice_session *session,
+                                         const struct sluice_sampling *sampling,
+                                         struct sluice_err *err);
+
+/* Asks a running sync or step to stop soon.  May be called from any thread or signal handler. */
+SLUICE_API void sluice_session_cancel(sluice_session *session);
+
+struct sluice_stats {
+    uint64_t prefill_tokens;  /* computed by sync */
+    uint64_t decode_tokens;   /* computed by step */
+    double prefill_seconds;
+    double decode_seconds;
+    uint64_t expert_uses;     /* experts a token was routed to */
+    uint64_t expert_bytes;    /* read from the drive by the reader */
+    uint64_t kv_bytes;        /* memory of this session's caches */
+    uint64_t sparse_queries;  /* (layer, query) pairs that attended to selected keys only */
+};
+SLUICE_API void sluice_session_stats(const sluice_session *session, struct sluice_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

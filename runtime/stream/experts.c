@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* The experts of a model: files, one reader, and the slots that reads land in. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/base/arena.h"
+#include "runtime/base/arith.h"
+#include "runtime/base/err.h"
+#include "runtime/stream/stream.h"
+
+struct sl_experts {
+    unsigned first, n;
+    struct sl_expert_file *files; /* [n] */
+    const struct sl_reader_ops *ops;
+    struct sl_reader *reader;
+    size_t wave;
+    struct sl_arena slots;        /* wave blocks of the largest stride, if the reader wants them */
+    struct sl_read reads[SL_READS];
+    uint64_t bytes_read;
+};
+
+/* MemAvailable of /proc/meminfo in bytes; 0 when unknown. */
+static uint64_t available_memory(void)
+{
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
+        ;
+    fclose(f);
+    return kib * 1024;
+}
+
+static uint64_t total_bytes(const struct sl_experts *x, uint64_t *largest)
+{
+    uint64_t total = 0;
+    *largest = 0;
+    for (unsigned i = 0; i < x->n; i++) {
+        total += x->files[i].n_experts * x->files[i].layout.stride;
+        *largest = sl_max(*largest, x->files[i].layout.stride);
+    }
+    return total;
+}
+
+static int open_files(struct sl_experts *x, const char *dir, const struct sl_manifest *m,
+                      struct sluice_err *err)
+{
+    x->files = calloc(x->n ? x->n : 1, sizeof *x->files);
+    if (!x->files)
+        return sl_fail_nomem(err, "expert files", x->n * sizeof *x->files);
+    for (unsigned i = 0; i < x->n; i++)
+        x->files[i].fd = -1;
+    for (unsigned i = 0; i < x->n; i++) {
+        int status = sl_expert_file_open(&x->files[i], dir, m, x->first + i, err);
+        if (status < 0)
+            return status;
+    }
+    return 0;
+}
+
+static int open_slots(struct sl_experts *x, uint64_t largest, struct sluice_err *err)
+{
+    uint8_t *slot = NULL;
+    if (!x->ops->needs_buffers)
+        return 0;
+    sl_arena_take(&x->slots, x->wave, largest);
+    int status = sl_arena_allocate(&x->slots, "expert slots", err);
+    if (status < 0)
+        return status;
+    slot = sl_arena_take(&x->slots, x->wave, largest);
+    for (size_t i = 0; i < x->wave; i++)
+        x->reads[i].buffer = slot + i * largest;
+    return 0;
+}
+
+int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_manifest *m,
+                    unsigned first, unsigned n, enum sluice_reader kind, size_t wave,
+                    struct sluice_err *err)
+{
+    uint64_t total, largest;
+    struct sl_experts *x = *out = calloc(1, sizeof *x);
+    if (!x)
+        return sl_fail_nomem(err, "experts", sizeof *x);
+    x->first = first;
+    x->n = n;
+    x->wave = sl_min(sl_max(wave, 1), SL_READS);
+    int status = open_files(x, dir, m, err);
+    if (status < 0)
+        goto fail;
+    total = total_bytes(x, &largest);
+    if (kind == SLUICE_READER_AUTO)
+        kind = total <= available_memory() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
+    x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
+    if ((status = open_slots(x, largest, err)) < 0 ||
+        (status = x->ops->open(&x->reader, x->files, n, err)) < 0)
+        goto fail;
+    return 0;
+fail:
+    sl_experts_close(out);
+    return status;
+}
+
+void sl_experts_close(struct sl_experts **out)
+{
+    struct sl_experts *x = *out;
+    if (!x)
+        return;
+    if (x->ops)
+        x->ops->close(&x->reader);
+    sl_arena_free(&x->slots);
+    for (unsigned i = 0; x->files && i < x->n; i++)
+        sl_expert_file_close(&x->files[i]);
+    free(x->files);
+    free(x);
+    *out = NULL;
+}
+
+const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, unsigned layer)
+{
+    return &x->files[layer - x->first].layout;
+}
+
+uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer)
+{
+    return x->files[layer - x->first].n_experts;
+}
+
+const char *sl_experts_reader(const struct sl_experts *x)
+{
+    return x->ops->name;
+}
+
+size_t sl_experts_wave(const struct sl_experts *x)
+{
+    return x->wave;
+}
+
+uint64_t sl_experts_bytes_read(const struct sl_experts *x)
+{
+    return x->bytes_read;
+}
+
+int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                     const uint8_t **blocks, struct sluice_err *err)
+{
+    size_t submitted = 0;
+    int status = 0;
+    for (; submitted < n; submitted++) {
+        struct sl_read *read = &x->reads[submitted];
+        read->file = &x->files[layer - x->first];
+        read->expert = ids[submitted];
+        if ((status = x->ops->submit(x->reader, read, err)) < 0)
+            break;
+    }
+    for (size_t i = 0; i < submitted; i++) { /* also after a failure: slots must be quiet */
+        struct sl_read *done;
+        int waited = x->ops->wait(x->reader, &done, err);
+        if (waited < 0)
+            return waited;
+        if (done->err.code < 0 && status == 0) {
+            status = done->err.code;
+            if (err)
+                *err = done->err;
+        }
+        blocks[done - x->reads] = done->data;
+        x->bytes_read += x->ops->needs_buffers ? done->file->layout.stride : 0;
+    }
+    return status;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stream.h: how routed experts reach memory.  An expert is one block of a file; readers bring
+ * blocks, `struct sl_experts` lends them to moe/.  Knows nothing about what is in a block.
+ */
+#ifndef SL_STREAM_H
+#define SL_STREAM_H
+
+#include <stdbool.h>
+
+#include "runtime/base/file.h"
+#include "runtime/container/container.h"
+
+/* ---- expert files --------------------------------------------------------------------------- */
+
+struct sl_expert_file {
+    char path[SL_PATH_MAX];
+    unsigned layer;
+    uint32_t n_experts;
+    struct sl_expert_layout layout;
+    int fd;
+    uint64_t data;       /* offset of expert 0 */
+    uint64_t *checksums; /* [n_experts][layout.chunks] */
+};
+
+/*
+ * Opens experts-LAYER.safetensors of DIR: size, header, layout against its own arithmetic, and
+ * everything but the experts themselves against the manifest's checksum.
+ */
+int sl_expert_file_open(struct sl_expert_file *f, const char *dir, const struct sl_manifest *m,
+                        unsigned layer, struct sluice_err *err);
+void sl_expert_file_close(struct sl_expert_file *f);
+
+/* Length of chunk CHUNK of an expert: 1 MiB, the last one shorter. */
+size_t sl_chunk_length(const struct sl_expert_layout *layout, uint64_t chunk);
+
+/*
+ * Compares one chunk with its checksum; SLUICE_EDAMAGED names layer, expert, chunk and file.
+ */
+int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chunk,
+                   const uint8_t *data, struct sluice_err *err);
+
+/* ---- readers -------------------------------------------------------------------------------- */
+
+/* One expert to bring: FILE and EXPERT are set by the caller, and BUFFER (stride bytes) where the
+ * reader wants one; DATA points to the checked block when wait() returns the read. */
+struct sl_read {
+    const struct sl_expert_file *file;
+    uint32_t expert;
+    uint8_t *buffer;
+    const uint8_t *data;
+    struct sluice_err err; /* code 0: good */
+    uint64_t next_chunk;   /* the reader's own */
+    uint64_t left;
+};
+
+struct sl_reader; /* each reader's own state */
+
+struct sl_reader_ops {
+    const char *name;
+    bool needs_buffers;
+    int (*open)(struct sl_reader **r, const struct sl_expert_file *files, size_t n_files,
+                struct sluice_err *err);
+    /* Queues a read.  At most `SL_READS` may be under way. */
+    int (*submit)(struct sl_reader *r, struct sl_read *read, struct sluice_err *err);
+    /* Blocks until some submitted read is done; its own error is in read->err. */
+    int (*wait)(struct sl_reader *r, struct sl_read **done, struct sluice_err *err);
+    void (*close)(struct sl_reader **r);
+};
+
+enum { SL_READS = 64 };
+
+extern const struct sl_reader_ops sl_reader_memory; /* files mapped; each expert checked once */
+extern const struct sl_reader_ops sl_reader_pread;  /* a small pool of threads */
+
+/* ---- the experts of a model ----------------------------------------------------------------- */
+
+struct sl_experts;
+
+/*
+ * Opens the expert files of layers [first, first + n) of the container DIR.  KIND: the reader;
+ * AUTO takes memory when all files fit in half of the RAM that is available now.  At most WAVE
+ * (≤ SL_READS) blocks are lent at a time.
+ */
+int sl_experts_open(struct sl_experts **x, const char *dir, const struct sl_manifest *m,
+                    unsigned first, unsigned n, enum sluice_reader kind, size_t wave,
+                    struct sluice_err *err);
+void sl_experts_close(struct sl_experts **x);
+
+/* Layout of the blocks of layer LAYER. */
+const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, unsigned layer);
+uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer);
+const char *sl_experts_reader(const struct sl_experts *x);
+size_t sl_experts_wave(const struct sl_experts *x);
+
+/*
+ * Brings experts ids[0..n), n ≤ wave, of LAYER: blocks[i] points to the checked block of ids[i], valid
+ * until the next fetch.
+ */
+int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                     const uint8_t **blocks, struct sluice_err *err);
+
+/* Bytes that fetches read into slots (0 for the memory reader: pages come by themselves). */
+uint64_t sl_experts_bytes_read(const struct sl_experts *x);
+
+#endif

@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Every verb on the demo: what goes to stdout, what to stderr, resuming, JSON, environment twins.
+. "${top_srcdir:-.}/tests/cli/common.sh"
+
+expect 0 quantize run inspect verify eval -- "$sluice" --help
+expect 0 'sluice 0' -- "$sluice" --version
+expect 0 compiler kernels ref -- "$sluice" --version -v
+expect 2 'did you mean' -- "$sluice" quantise
+for verb in quantize run inspect verify 'eval logits'; do
+    # shellcheck disable=SC2086 # "eval logits" is two words
+    expect 0 SLUICE_ Exit -- "$sluice" $verb --help
+done
+
+# ---- quantize: resuming gives the same bytes ----------------------------------------------------
+expect 0 'profile quality' 'files written' -- "$sluice" quantize "$top/demo" model
+[ ! -s err ] || bad "quantize wrote to stderr without a terminal: $(head -c 300 err)"
+cp -R model again
+rm again/sluice.json again/experts-02.safetensors again/resident-00.safetensors
+touch again/head.safetensors.part
+expect 0 'found complete' -- "$sluice" quantize "$top/demo" again --threads 1
+for file in model/*; do
+    cmp "$file" "again/${file#model/}" || bad "resuming changed $file"
+done
+[ "$(find model | wc -l)" -eq "$(find again | wc -l)" ] || bad "resuming left other files"
+expect 2 'another' -- "$sluice" quantize "$top/demo" model --profile small
+expect 0 '"profile": "max"' -- "$sluice" quantize "$top/demo" max --profile max --json
+
+# ---- inspect, verify ----------------------------------------------------------------------------
+expect 0 deepseek_v32 'profile quality' -- "$sluice" inspect model
+expect 0 model.layers.1.self_attn.o_proj lut4 'group=32' lm_head -- "$sluice" inspect model --tensors
+expect 0 '"architecture": "deepseek_v32"' '"rel_rms"' -- "$sluice" inspect model --tensors --json
+expect 0 good -- "$sluice" verify model
+expect 0 '"ok": true' -- "$sluice" verify model --json
+
+# ---- run ----------------------------------------------------------------------------------------
+prompt='Alice was beginning to get very tired of sitting by her sister'
+expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0
+cp out first
+grep -q 'tok/s' err || bad "run prints no statistics on stderr"
+[ "$(size_of first)" -gt 20 ] || bad "run printed almost nothing"
+for variation in '--threads 1' '--threads 2' '--reader pread' '--chunk 3' '--seed 9'; do
+    # shellcheck disable=SC2086
+    expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0 $variation
+    cmp -s out first || bad "run $variation gives another answer"
+done
+printf %s "$prompt" > prompt
+expect 0 -- sh -c "'$sluice' run -m model -n 20 --temp 0 < prompt"
+cmp -s out first || bad "a piped prompt gives another answer"
+expect 0 -- env SLUICE_MODEL=model SLUICE_TEMP=0 SLUICE_N_PREDICT=20 "$sluice" run -p "$prompt"
+cmp -s out first || bad "options from the environment give another answer"
+expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 5
+cp out drawn
+expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 5 --reader pread
+cmp -s out drawn || bad "the same seed gives another answer"
+expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 6
+! cmp -s out drawn || bad "another seed gives the same answer"
+expect 1 -- sh -c "'$sluice' run -m model -p x -n 3 > /dev/full"
+
+# ---- eval logits --------------------------------------------------------------------------------
+printf '\000\000\000\000\042\005\000\000\211\002\000\000' > ids
+expect 0 -- "$sluice" eval logits -m model --tokens ids --out a.f32
+[ "$(size_of a.f32)" -eq $((3 * 4096 * 4)) ] || bad "eval logits wrote $(size_of a.f32) bytes"
+expect 0 -- "$sluice" eval logits -m model --tokens ids --out b.f32 --chunk 1 --dense
+cmp a.f32 b.f32 || bad "a short text is dense anyway"
+expect 0 -- "$sluice" eval logits -m model --tokens ids --out m.f32 --mtp
+[ "$(size_of m.f32)" -eq $((2 * 4096 * 4)) ] || bad "eval logits --mtp wrote $(size_of m.f32) bytes"
+finish

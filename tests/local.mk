@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+# `make check`.  A new test is one name in one of these lists; a unit or model test also says below
+# which rooms it links: its own and what lies under it, nothing else.
+lints = \
+    tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
+    tests/lint/format.sh tests/lint/selftest.sh
+kernel_tests = tests/check/check_kernels
+unit_tests = tests/unit/test_options tests/unit/test_tokenizer tests/unit/test_container \
+    tests/unit/test_quant
+model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
+cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh
+EXTRA_DIST += tests/cli/common.sh
+
+TEST_EXTENSIONS = .sh
+TESTS += $(lints) $(kernel_tests) $(cli_tests)
+dist_check_SCRIPTS += $(lints) $(cli_tests)
+check_PROGRAMS += $(kernel_tests)
+AM_TESTS_ENVIRONMENT = \
+    top_srcdir='$(top_srcdir)'; top_builddir='$(top_builddir)'; export top_srcdir top_builddir; \
+    CC='$(CC)'; NM='$(NM)'; CPPFLAGS='$(CPPFLAGS) $(JANSSON_CFLAGS)'; export CC NM CPPFLAGS;
+
+tests_check_check_kernels_SOURCES = tests/check/check_kernels.c
+tests_check_check_kernels_LDADD = libsimd.la -lm
+
+# Unit and model tests are written with cmocka.
+if HAVE_CMOCKA
+TESTS += $(unit_tests) $(model_tests)
+check_PROGRAMS += $(unit_tests) $(model_tests)
+else
+check-local:
+	@echo '*** Unit and model tests were SKIPPED: configure found no cmocka (Debian: libcmocka-dev).'
+endif
+
+cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
+cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS) $(PCRE2_LIBS)
+
+tests_unit_test_options_SOURCES = tests/unit/test_options.c
+tests_unit_test_options_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_options_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
+tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_tokenizer_LDADD = libtext.la libbase.la $(cmocka_libs)
+
+tests_unit_test_container_SOURCES = tests/unit/test_container.c
+tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_quant_SOURCES = tests/unit/test_quant.c
+tests_unit_test_quant_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_quant_LDADD = libquant.la libruntime.la $(cmocka_libs)
+
+model_harness = tests/model/harness.h tests/model/harness.c
+model_libs = libquant.la libruntime.la $(cmocka_libs) -lm
+tests_model_test_golden_SOURCES = tests/model/test_golden.c $(model_harness)
+tests_model_test_golden_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_golden_LDADD = $(model_libs)
+tests_model_test_same_bits_SOURCES = tests/model/test_same_bits.c $(model_harness)
+tests_model_test_same_bits_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_same_bits_LDADD = $(model_libs)
+tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
+tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_profiles_LDADD = $(model_libs)
+
+# Test data goes into the tarball folder by folder.
+dist-hook:
+	for folder in tests/vectors tests/golden; do \
+	    test ! -d "$(srcdir)/$$folder" || \
+	    { $(MKDIR_P) "$(distdir)/tests" && cp -R "$(srcdir)/$$folder" "$(distdir)/tests/"; } || \
+	    exit 1; \
+	done

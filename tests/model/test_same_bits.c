@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The same bits, however the work is cut: chunks, threads, readers, sync against step, reused
+ * prefixes, a cancelled prefill.  Every comparison is memcmp().
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/model/harness.h"
+
+static struct run baseline(const char *model, const char *profile, const struct golden *g)
+{
+    struct run r = {.container = strdup(converted(model, profile)), .threads = 1, .chunk = g->n,
+                    .reader = SLUICE_READER_MEMORY, .mtp = g->drafts != NULL};
+    run_tokens(&r, g->tokens, g->n);
+    return r;
+}
+
+static void check_same(const char *what, const struct golden *g, const struct run *want,
+                       struct run *got)
+{
+    run_tokens(got, g->tokens, g->n);
+    if (memcmp(want->logits, got->logits, g->n * g->vocab * sizeof(float)) != 0)
+        fail_msg("logits differ: %s", what);
+    if (memcmp(want->hiddens, got->hiddens, g->n * g->layers * g->hidden * sizeof(float)) != 0)
+        fail_msg("hidden states differ: %s", what);
+    if (memcmp(want->drafts, got->drafts, g->n * g->vocab * sizeof(float)) != 0)
+        fail_msg("MTP drafts differ: %s", what);
+    run_close(got);
+}
+
+/* All ways to cut the work, over a sequence long enough for selection. */
+static void check_cuts(const char *model, const char *profile)
+{
+    struct golden g;
+    golden_open(&g, model, "mid");
+    struct run want = baseline(model, profile, &g);
+    const struct {
+        const char *what;
+        size_t chunk;
+        unsigned threads;
+        enum sluice_reader reader;
+    } cuts[] = {
+        {"chunks of 1", 1, 1, SLUICE_READER_MEMORY},
+        {"chunks of 7, pread", 7, 1, SLUICE_READER_PREAD},
+        {"chunks of 64, 2 threads", 64, 2, SLUICE_READER_MEMORY},
+        {"all at once, 2 threads, pread", g.n, 2, SLUICE_READER_PREAD},
+    };
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        struct run r = {.container = want.container, .threads = cuts[i].threads,
+                        .chunk = cuts[i].chunk, .reader = cuts[i].reader, .mtp = want.mtp};
+        check_same(cuts[i].what, &g, &want, &r);
+    }
+    run_close(&want);
+    free((void *)(uintptr_t)want.container);
+    golden_close(&g);
+}
+
+static void test_cuts_demo(void **unused)
+{
+    (void)unused;
+    check_cuts("demo", "quality");
+}
+
+static void test_cuts_tiny(void **unused)
+{
+    static const char *const profiles[] = {"quality", "small", "int4", "reference"};
+    (void)unused;
+    for (size_t i = 0; i < 4; i++) {
+        check_cuts("tiny-v32", profiles[i]);
+        check_cuts("tiny-v3", profiles[i]);
+    }
+}
+
+/* A session fed in odd ways must end with the logits of a fresh one. */
+struct pair {
+    sluice_engine *engine;
+    sluice_session *fresh, *used;
+    struct golden g;
+};
+
+static void pair_open(struct pair *p, bool mtp)
+{
+    struct sluice_err err = {0};
+    const struct sluice_engine_opts engine = {.mtp = mtp};
+    const struct sluice_session_opts session = {.chunk = 16, .context = 200};
+    *p = (struct pair){0};
+    golden_open(&p->g, "tiny-v32", "mid");
+    check_status(sluice_engine_open(&p->engine, converted("tiny-v32", "quality"), &engine, &err),
+                 &err);
+    check_status(sluice_session_open(&p->fresh, p->engine, &session, &err), &err);
+    check_status(sluice_session_open(&p->used, p->engine, &session, &err), &err);
+}
+
+static void pair_close(struct pair *p)
+{
+    sluice_session_close(&p->fresh);
+    sluice_session_close(&p->used);
+    sluice_engine_close(&p->engine);
+    golden_close(&p->g);
+}
+
+/* Draft logits of the last position that has them. */
+struct draft {
+    float *logits;
+    size_t vocab;
+};
+
+static int keep_draft(void *user, size_t position, const float *logits)
+{
+    const struct draft *d = user;
+    (void)position;
+    memcpy(d->logits, logits, d->vocab * sizeof *logits);
+    return 0;
+}
+
+static void pair_compare(struct pair *p, const int32_t *tokens, size_t n)
+{
+    struct sluice_err err = {0};
+    sluice_session_close(&p->fresh);
+    const struct sluice_session_opts session = {.chunk = 64, .context = 200};
+    check_status(sluice_session_open(&p->fresh, p->engine, &session, &err), &err);
+    check_status(sluice_session_sync(p->fresh, tokens, n, NULL, &err), &err);
+    assert_int_equal(sluice_session_length(p->used), n);
+    assert_memory_equal(sluice_session_logits(p->fresh), sluice_session_logits(p->used),
+                        p->g.vocab * sizeof(float));
+}
+
+static void check_prefixes(bool mtp)
+{
+    struct pair p;
+    struct sluice_err err = {0};
+    int32_t other[200];
+    pair_open(&p, mtp);
+    const int32_t *tokens = p.g.tokens;
+    memcpy(other, tokens, sizeof other);
+    other[60] = (other[60] + 1) % (int32_t)p.g.vocab;
+    check_status(sluice_session_sync(p.used, tokens, 100, NULL, &err), &err);
+    pair_compare(&p, tokens, 100);
+    check_status(sluice_session_sync(p.used, tokens, 40, NULL, &err), &err); /* shorter */
+    pair_compare(&p, tokens, 40);
+    check_status(sluice_session_sync(p.used, tokens, 130, NULL, &err), &err); /* longer */
+    pair_compare(&p, tokens, 130);
+    check_status(sluice_session_sync(p.used, other, 150, NULL, &err), &err); /* branches at 60 */
+    pair_compare(&p, other, 150);
+    check_status(sluice_session_sync(p.used, tokens, 1, NULL, &err), &err);
+    check_status(sluice_session_step(p.used, tokens[1], &err), &err);
+    for (size_t i = 2; i < 50; i++)
+        check_status(sluice_session_step(p.used, tokens[i], &err), &err);
+    pair_compare(&p, tokens, 50);
+    struct sluice_stats before, after;
+    sluice_session_stats(p.used, &before);
+    check_status(sluice_session_sync(p.used, tokens, 50, NULL, &err), &err); /* nothing to do */
+    sluice_session_stats(p.used, &after);
+    assert_int_equal(before.prefill_tokens, after.prefill_tokens);
+    pair_close(&p);
+}
+
+static void test_prefixes(void **unused)
+{
+    (void)unused;
+    check_prefixes(false);
+    check_prefixes(true);
+}
+
+/* Drafts after rewinding equal drafts of a fresh run. */
+static void test_drafts_after_rewind(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    struct sluice_err err = {0};
+    pair_open(&p, true);
+    size_t vocab = p.g.vocab;
+    struct draft a = {calloc(vocab, sizeof(float)), vocab}, b = {calloc(vocab, sizeof(float)), vocab};
+    const struct sluice_sync_callbacks first = {.user = &a, .draft = keep_draft};
+    const struct sluice_sync_callbacks second = {.user = &b, .draft = keep_draft};
+    check_status(sluice_session_sync(p.fresh, p.g.tokens, 90, &first, &err), &err);
+    check_status(sluice_session_sync(p.used, p.g.tokens, 120, NULL, &err), &err);
+    check_status(sluice_session_sync(p.used, p.g.tokens, 50, NULL, &err), &err);
+    check_status(sluice_session_sync(p.used, p.g.tokens, 90, &second, &err), &err);
+    assert_memory_equal(a.logits, b.logits, vocab * sizeof(float));
+    free(a.logits);
+    free(b.logits);
+    pair_close(&p);
+}
+
+static int stop_at_48(void *user, size_t done, size_t total)
+{
+    (void)user;
+    (void)total;
+    return done >= 48;
+}
+
+static void test_cancel(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    struct sluice_err err = {0};
+    pair_open(&p, true);
+    const struct sluice_sync_callbacks stop = {.progress = stop_at_48};
+    assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 100, &stop, &err), SLUICE_ECANCELLED);
+    assert_int_equal(sluice_session_length(p.used), 48); /* whole chunks are kept */
+    sluice_session_cancel(p.used);
+    assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 100, NULL, &err), SLUICE_ECANCELLED);
+    assert_int_equal(sluice_session_length(p.used), 48);
+    check_status(sluice_session_sync(p.used, p.g.tokens, 100, NULL, &err), &err);
+    pair_compare(&p, p.g.tokens, 100);
+    pair_close(&p);
+}
+
+static void test_limits(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    struct sluice_err err = {0};
+    pair_open(&p, false);
+    int32_t vocab = (int32_t)p.g.vocab, bad[3] = {1, vocab, 2};
+    char found[32];
+    snprintf(found, sizeof found, "token 1 is %d", vocab);
+    assert_int_equal(sluice_session_sync(p.used, bad, 3, NULL, &err), SLUICE_EARG);
+    assert_non_null(strstr(err.msg, found));
+    bad[1] = -1;
+    assert_int_equal(sluice_session_sync(p.used, bad, 3, NULL, &err), SLUICE_EARG);
+    assert_int_equal(sluice_session_sync(p.used, bad, 0, NULL, &err), SLUICE_EARG);
+    assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 201, NULL, &err), SLUICE_ECONTEXT);
+    assert_null(sluice_session_logits(p.used));
+    check_status(sluice_session_sync(p.used, p.g.tokens, 200, NULL, &err), &err);
+    assert_int_equal(sluice_session_step(p.used, 1, &err), SLUICE_ECONTEXT);
+    pair_compare(&p, p.g.tokens, 200); /* still usable */
+    assert_int_equal(sluice_session_step(p.used, vocab, &err), SLUICE_EARG);
+    const struct sluice_sync_callbacks draft = {.draft = keep_draft}; /* engine without MTP */
+    assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 10, &draft, &err), SLUICE_EARG);
+    pair_close(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cuts_tiny),   cmocka_unit_test(test_cuts_demo),
+        cmocka_unit_test(test_prefixes),    cmocka_unit_test(test_drafts_after_rewind),
+        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

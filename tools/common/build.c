@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* What this binary was built with: facts of the preprocessor, for bug reports. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "tools/common/build.h"
+
+#if defined(__x86_64__)
+#define ARCHITECTURE "x86_64"
+#elif defined(__aarch64__)
+#define ARCHITECTURE "aarch64"
+#else
+#define ARCHITECTURE "other"
+#endif
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+#ifdef _OPENMP
+#define THREADS "OpenMP " TEXT(_OPENMP)
+#else
+#define THREADS "none"
+#endif
+
+#ifdef HAVE_ONEDNN
+#define ONEDNN "yes"
+#else
+#define ONEDNN "no"
+#endif
+
+#ifdef HAVE_HWLOC
+#define HWLOC "yes"
+#else
+#define HWLOC "no"
+#endif
+
+#ifdef __clang__
+#define COMPILER __VERSION__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+
+void sl_print_build(FILE *out)
+{
+    static const struct {
+        const char *name, *value;
+    } facts[] = {
+        {"compiler", COMPILER}, {"architecture", ARCHITECTURE}, {"threads", THREADS},
+        {"kernels", "ref (portable C)"},
+        {"oneDNN", ONEDNN},     {"hwloc", HWLOC},
+    };
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        fprintf(out, "%-13s %s\n", facts[i].name, facts[i].value);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* The options of every verb that opens a model: rows for its table and the structs they fill. */
+#ifndef SL_TOOLS_ENGINE_OPTIONS_H
+#define SL_TOOLS_ENGINE_OPTIONS_H
+
+#include "runtime/sluice.h"
+#include "tools/common/options.h"
+
+struct sl_engine_options {
+    const char *model;
+    size_t threads;
+    enum sluice_reader reader;
+    size_t context;
+    size_t chunk;
+    enum sluice_cache_type kv;
+    enum sluice_cache_type index;
+    bool dense;
+};
+
+extern const char *const sl_reader_names[];
+extern const char *const sl_cache_names[];
+
+/* Rows for a verb whose options struct T has a member M of type struct sl_engine_options. */
+#define SL_ENGINE_ROWS(T, m)                                                                     \
+    {.name = "model", .letter = 'm', SL_FIELD(SL_STRING, T, m.model), .value = "DIR",             \
+     .required = true, .help = "Container directory, made by `sluice quantize`",                  \
+     .group = "Model"},                                                                           \
+    {.name = "ctx", .letter = 'c', SL_FIELD(SL_COUNT, T, m.context), .value = "N",                \
+     .fallback = "0", .low = 0, .high = 16777216,                                                 \
+     .help = "Tokens of context to make room for; 0: what the task needs", .group = "Model"},     \
+    {.name = "kv-type", SL_FIELD(SL_ENUM, T, m.kv), .fallback = "auto", .names = sl_cache_names,  \
+     .help = "Precision of the latent KV cache; auto: int8, f32 for a reference container",       \
+     .group = "Model"},                                                                           \
+    {.name = "index-type", SL_FIELD(SL_ENUM, T, m.index), .fallback = "auto",                     \
+     .names = sl_cache_names, .help = "Precision of the indexer's keys; auto: as for --kv-type",  \
+     .group = "Model"},                                                                           \
+    {.name = "dense", SL_FIELD(SL_FLAG, T, m.dense),                                              \
+     .help = "Attend to every token, without the indexer's selection", .group = "Model"},         \
+    {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, T, m.threads), .value = "N",            \
+     .fallback = "0", .low = 0, .high = 4096,                                                     \
+     .help = "Compute threads; 0: one per processor", .group = "Machine"},                        \
+    {.name = "reader", SL_FIELD(SL_ENUM, T, m.reader), .fallback = "auto",                        \
+     .names = sl_reader_names,                                                                    \
+     .help = "How experts reach memory: mapped, or read on demand; auto: mapped when they fit",   \
+     .group = "Machine"},                                                                         \
+    {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "64", .low = 1,   \
+     .high = 1048576, .help = "Most prompt tokens computed in one pass", .group = "Machine"}
+
+/* Opens the engine that the options describe. */
+int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bool mtp,
+                   struct sluice_err *err);
+
+/* Opens a session with room for TOKENS, or for the context the options ask for. */
+int sl_open_session(sluice_session **session, sluice_engine *engine,
+                    const struct sl_engine_options *o, size_t tokens, struct sluice_err *err);
+
+#endif

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/* The verbs of `sluice eval`. */
+#ifndef SL_TOOLS_EVAL_H
+#define SL_TOOLS_EVAL_H
+
+int sl_verb_eval_logits(int argc, char **argv);
+
+#endif
