@@ -288,7 +288,9 @@ int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err
     double start = sl_now();
     int status = check_tokens(s, &token, 1, err);
     if (status == 0 && s->length == s->capacity)
-        status = sl_fail(err, SLUICE_ECONTEXT, "context full: %zu tokens (--ctx; the model allows %u)",
+        status = sl_fail(err, SLUICE_ECONTEXT,
+                         "context full: %zu tokens; open the session with a larger context "
+                         "(--ctx), the model allows %u",
                          s->capacity, s->engine->weights->config.context);
     if (status < 0)
         return status;

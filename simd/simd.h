@@ -158,9 +158,9 @@ enum {
 };
 
 /*
- * One layer's cache as the kernels see it.  Row s of `latent` is latent_dim codes
- * (latent_stride bytes apart); row s of `tail` is the scales float[ceil(latent_dim/128)] (INT8 only)
- * and then the rope part (BF16; F32 in an F32 cache), tail_stride bytes apart.
+ * One layer's cache as the kernels see it.  Row s of `latent` is latent_dim codes, rows being
+ * latent_stride bytes apart; row s of `tail` is the scales float[ceil(latent_dim/128)] (INT8
+ * only) and then the rope part (BF16; F32 in an F32 cache), rows tail_stride bytes apart.
  */
 struct sl_kv {
     enum sl_cache type;
@@ -350,7 +350,7 @@ float sl_expf(float x);
 /* Cosine and sine of a float angle, |x| ≤ 2^24, correctly rounded but for rare 1-ulp cases. */
 void sl_sincosf(float x, float *sine, float *cosine);
 
-/* Natural logarithm and b^e for tables, b > 0, in double, within 2 ulp, the same bits everywhere. */
+/* Natural logarithm, and b^e (b > 0), for tables: in double, |relative error| < 1e-14. */
 double sl_log(double x);
 double sl_pow(double b, double e);
 

@@ -227,7 +227,7 @@ static struct sl_query make_query(const struct sl_attention *a, size_t t, size_t
     return query;
 }
 
-/* mixed[t][h] = softmax(query · keys) · latents, in blocks of SL_ATTEND_BLOCK keys merged in order. */
+/* mixed[t][h] = softmax(query · keys) · latents, by blocks of SL_ATTEND_BLOCK keys in order. */
 static void attend_head(const struct sl_attention_call *call, size_t t, size_t h, float *block)
 {
     struct sl_attention *a = call->a;

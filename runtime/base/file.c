@@ -98,8 +98,9 @@ int sl_file_read(const char *path, size_t limit, char **data, size_t *size, stru
     if (status < 0)
         return status;
     if (*size > limit) {
-        status = sl_fail(err, SLUICE_EFORMAT, "%s: %zu bytes, more than the %zu such a file may have",
-                         path, *size, limit);
+        status = sl_fail(err, SLUICE_EFORMAT,
+                         "%s: %zu bytes, more than the %zu such a file may have", path, *size,
+                         limit);
     } else if (!(*data = malloc(*size + 1))) {
         status = sl_fail_nomem(err, path, *size);
     } else if ((status = sl_read_at(fd, *data, *size, 0, path, err)) < 0) {

@@ -14,9 +14,13 @@ int sl_json_parse(const char *name, const char *data, size_t len, json_t **root,
 {
     json_error_t where;
     *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &where);
-    if (!*root)
+    if (!*root) {
+        for (char *c = where.text; *c; c++) /* it quotes the file: no escape sequences */
+            if ((unsigned char)*c < ' ' || *c == 0x7f)
+                *c = '?';
         return sl_fail(err, SLUICE_EFORMAT, "%s: not valid JSON: line %d column %d: %s", name,
                        where.line, where.column, where.text);
+    }
     if (!json_is_object(*root)) {
         json_decref(*root);
         *root = NULL;

@@ -85,8 +85,9 @@ static int want_string(const json_t *root, const char *path, const char *key, co
     const char *found;
     int status = sl_json_string(root, path, key, wanted, &found, err);
     if (status == 0 && strcmp(found, wanted) != 0)
-        return sl_fail(err, SLUICE_EUNSUPPORTED, "%s: %s is \"%.40s\"; this build implements \"%s\"",
-                       path, key, found, wanted);
+        return sl_fail(err, SLUICE_EUNSUPPORTED,
+                       "%s: %s is \"%.40s\"; this build implements \"%s\"", path, key, found,
+                       wanted);
     return status;
 }
 
@@ -124,6 +125,38 @@ static int refuse_variants(struct sl_config *c, const json_t *root, const char *
     return 0;
 }
 
+/* Number keys of a YaRN block. */
+static const struct number_key {
+    const char *key;
+    double low, high, fallback; /* NAN: required */
+    size_t offset;
+} yarn_keys[] = {
+#define KEY(name, low, high, fallback, member) \
+    {name, low, high, fallback, offsetof(struct sl_config, member)}
+    KEY("factor", 1, 1e6, NAN, yarn_factor),
+    KEY("original_max_position_embeddings", 1, 1e9, NAN, yarn_original),
+    KEY("beta_fast", 1e-3, 1e6, 32, yarn_beta_fast),
+    KEY("beta_slow", 1e-3, 1e6, 1, yarn_beta_slow),
+    KEY("mscale", 0, 100, 1, yarn_mscale),
+    KEY("mscale_all_dim", 0, 100, 0, yarn_mscale_all),
+#undef KEY
+};
+
+static int read_yarn(struct sl_config *c, const json_t *scaling, const char *path,
+                     struct sluice_err *err)
+{
+    c->yarn = true;
+    for (size_t i = 0; i < sizeof yarn_keys / sizeof *yarn_keys; i++) {
+        const struct number_key *k = &yarn_keys[i];
+        double *out = (double *)(void *)((char *)c + k->offset);
+        int status = sl_json_number(scaling, path, k->key, k->low, k->high,
+                                    isnan(k->fallback) ? NULL : &k->fallback, out, err);
+        if (status < 0)
+            return status;
+    }
+    return 0;
+}
+
 /* rope_theta and YaRN; newer exports nest both in "rope_parameters". */
 static int read_rope(struct sl_config *c, const json_t *root, const char *path,
                      struct sluice_err *err)
@@ -134,7 +167,7 @@ static int read_rope(struct sl_config *c, const json_t *root, const char *path,
         theta_in = json_object_get(scaling, "rope_theta") ? scaling : root;
     else
         scaling = json_object_get(root, "rope_scaling");
-    double theta = 10000, one = 1, zero = 0, fast = 32;
+    double theta = 10000;
     int status = sl_json_number(theta_in, path, "rope_theta", 1, 1e12, &theta, &c->rope_theta, err);
     if (status < 0 || !json_is_object(scaling))
         return status;
@@ -147,36 +180,24 @@ static int read_rope(struct sl_config *c, const json_t *root, const char *path,
     if (strcmp(type, "yarn") != 0)
         return sl_fail(err, SLUICE_EUNSUPPORTED,
                        "%s: rope scaling \"%.40s\"; this build implements \"yarn\"", path, type);
-    c->yarn = true;
-    if ((status = sl_json_number(scaling, path, "factor", 1, 1e6, NULL, &c->yarn_factor, err)) < 0 ||
-        (status = sl_json_number(scaling, path, "original_max_position_embeddings", 1, 1e9, NULL,
-                                 &c->yarn_original, err)) < 0 ||
-        (status = sl_json_number(scaling, path, "beta_fast", 1e-3, 1e6, &fast, &c->yarn_beta_fast,
-                                 err)) < 0 ||
-        (status = sl_json_number(scaling, path, "beta_slow", 1e-3, 1e6, &one, &c->yarn_beta_slow,
-                                 err)) < 0 ||
-        (status = sl_json_number(scaling, path, "mscale", 0, 100, &one, &c->yarn_mscale, err)) < 0 ||
-        (status = sl_json_number(scaling, path, "mscale_all_dim", 0, 100, &zero,
-                                 &c->yarn_mscale_all, err)) < 0)
-        return status;
-    return 0;
+    return read_yarn(c, scaling, path, err);
 }
 
 static int read_rest(struct sl_config *c, const json_t *root, const char *path,
                      struct sluice_err *err)
 {
-    const int64_t zero = 0, none = -1;
+    const int64_t zero = 0, none = -1, last = (int64_t)c->vocab - 1;
     int64_t mtp, bos, eos;
     double eps, scale, one = 1;
     const bool yes = true;
     int status;
-    if ((status = sl_json_int(root, path, "num_nextn_predict_layers", 0, 1, &zero, &mtp, err)) < 0 ||
-        (status = sl_json_int(root, path, "bos_token_id", -1, c->vocab - 1, &none, &bos, err)) < 0 ||
-        (status = sl_json_int(root, path, "eos_token_id", -1, c->vocab - 1, &none, &eos, err)) < 0 ||
-        (status = sl_json_number(root, path, "rms_norm_eps", 1e-12, 1, NULL, &eps, err)) < 0 ||
+    if ((status = sl_json_int(root, path, "num_nextn_predict_layers", 0, 1, &zero, &mtp, err)) ||
+        (status = sl_json_int(root, path, "bos_token_id", -1, last, &none, &bos, err)) ||
+        (status = sl_json_int(root, path, "eos_token_id", -1, last, &none, &eos, err)) ||
+        (status = sl_json_number(root, path, "rms_norm_eps", 1e-12, 1, NULL, &eps, err)) ||
         (status = sl_json_number(root, path, "routed_scaling_factor", 1e-6, 1e6, &one, &scale,
-                                 err)) < 0 ||
-        (status = sl_json_bool(root, path, "norm_topk_prob", &yes, &c->norm_topk, err)) < 0)
+                                 err)) ||
+        (status = sl_json_bool(root, path, "norm_topk_prob", &yes, &c->norm_topk, err)))
         return status;
     c->mtp_layers = (uint32_t)mtp;
     c->bos = (int32_t)bos;
@@ -220,12 +241,13 @@ static int read_generation(struct sl_config *c, const char *dir, struct sluice_e
     int status = sl_path_join(path, dir, "generation_config.json", err);
     if (status < 0 || !sl_file_exists(path))
         return status;
-    if ((status = sl_json_read(path, MAX_CONFIG_BYTES, &root, err)) == 0 &&
-        (status = sl_json_number(root, path, "temperature", 0, 100, &one, &temperature, err)) == 0 &&
-        (status = sl_json_number(root, path, "top_p", 1e-6, 1, &one, &top_p, err)) == 0) {
-        c->temperature = (float)temperature;
-        c->top_p = (float)top_p;
-    }
+    if ((status = sl_json_read(path, MAX_CONFIG_BYTES, &root, err)) ||
+        (status = sl_json_number(root, path, "temperature", 0, 100, &one, &temperature, err)) ||
+        (status = sl_json_number(root, path, "top_p", 1e-6, 1, &one, &top_p, err)))
+        goto done;
+    c->temperature = (float)temperature;
+    c->top_p = (float)top_p;
+done:
     json_decref(root);
     return status;
 }
@@ -238,15 +260,18 @@ int sl_config_read(struct sl_config *c, const char *dir, struct sluice_err *err)
     int status = sl_path_join(path, dir, "config.json", err);
     if (status < 0 || (status = sl_json_read(path, MAX_CONFIG_BYTES, &root, err)) < 0)
         return status;
-    if ((status = read_architecture(c, root, path, err)) == 0 &&
-        (status = read_ints(c, root, path, required, sizeof required / sizeof *required, err)) == 0 &&
-        (status = refuse_variants(c, root, path, err)) == 0 &&
-        (status = read_rope(c, root, path, err)) == 0 &&
-        (status = read_rest(c, root, path, err)) == 0 &&
-        strcmp(c->architecture, "deepseek_v32") == 0)
-        status = read_ints(c, root, path, indexer, sizeof indexer / sizeof *indexer, err);
-    if (status == 0 && (status = check_relations(c, path, err)) == 0)
+    size_t n = sizeof required / sizeof *required, n_sparse = sizeof indexer / sizeof *indexer;
+    if ((status = read_architecture(c, root, path, err)) ||
+        (status = read_ints(c, root, path, required, n, err)) ||
+        (status = refuse_variants(c, root, path, err)) ||
+        (status = read_rope(c, root, path, err)) || (status = read_rest(c, root, path, err)))
+        goto done;
+    if (strcmp(c->architecture, "deepseek_v32") == 0 &&
+        (status = read_ints(c, root, path, indexer, n_sparse, err)))
+        goto done;
+    if ((status = check_relations(c, path, err)) == 0)
         status = read_generation(c, dir, err);
+done:
     json_decref(root);
     return status;
 }

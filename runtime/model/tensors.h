@@ -99,7 +99,7 @@ struct sl_shape {
 };
 struct sl_shape sl_tensor_shape_of(const struct sl_config *c, enum sl_role role);
 
-/* Shape of the checkpoint's tensor(s): [rows, cols], or [cols] when rows == 1 and it is a vector. */
+/* Shape of the checkpoint's tensor(s): [rows, cols]; a vector is [cols] and has rows = 1. */
 struct sl_shape sl_checkpoint_shape_of(const struct sl_config *c, enum sl_role role);
 
 /* True when layer LAYER (c->layers is the MTP layer) of the model has the tensor. */

@@ -62,7 +62,7 @@ static int check_file(struct opening *o, const char *name)
     if (o->out->map.size != entry->bytes)
         return sl_fail(o->err, SLUICE_EDAMAGED,
                        "%s: %zu bytes, %" PRIu64 " wanted: truncated or replaced; copy it again "
-                       "from where it came, or run sluice quantize again",
+                       "from where it came, or delete it and run sluice quantize again",
                        o->path, o->out->map.size, entry->bytes);
     if (sl_hash(o->out->map.data, o->out->map.size) != entry->xxh3)
         return sl_explain_damage(o->path, o->err);
@@ -114,9 +114,10 @@ static int bind_matrix(struct opening *o, const struct sl_tensor_rule *rule, con
         return status;
     struct sl_shape want = sl_tensor_shape_of(&o->w->config, rule->role);
     if (!sl_shape_fits(&o->w->config, rule->role, &m->packing))
-        return sl_fail(o->err, SLUICE_EFORMAT, "%s is %u x [%u, %u], config.json demands %u x [%u, %u]",
-                       where, m->packing.count, m->packing.rows, m->packing.cols, want.count,
-                       want.rows, want.cols);
+        return sl_fail(o->err, SLUICE_EFORMAT,
+                       "%s is %u x [%u, %u], config.json demands %u x [%u, %u]", where,
+                       m->packing.count, m->packing.rows, m->packing.cols, want.count, want.rows,
+                       want.cols);
     if (t->dtype != SL_U8 || t->bytes < sl_packing_bytes(&m->packing) ||
         t->offset % SL_TENSOR_ALIGN != 0)
         return sl_fail(o->err, SLUICE_EFORMAT, "%s: %" PRIu64 " bytes of %s at %" PRIu64

@@ -202,7 +202,7 @@ static void run_half(struct sl_moe *m, const uint32_t *ids, size_t n, bool down,
     sl_multiply(m->compute, m->products, n);
 }
 
-/* Adds the wave's outputs to the tokens: choices are ascending, waves too, so the order is fixed. */
+/* Adds the wave's outputs to the tokens.  Choices and waves ascend, so the order is fixed. */
 struct add_phase {
     struct sl_moe *m;
     uint32_t low, high; /* experts of the wave: low ≤ id ≤ high */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* moe.h: the feed-forward half of a layer: dense FFN, or router, routed experts and shared expert. */
+/* moe.h: the feed-forward half of a layer: dense FFN, or router, routed and shared experts. */
 #ifndef SL_MOE_H
 #define SL_MOE_H
 

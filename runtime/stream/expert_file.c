@@ -26,7 +26,8 @@ static int check_against_manifest(struct sl_expert_file *f, const char *name,
     if (status == 0 && hash != entry->xxh3)
         status = sl_fail(err, SLUICE_EDAMAGED,
                          "%s: header or checksum table of layer %u damaged (%016" PRIx64
-                         ", %016" PRIx64 " wanted); copy the file again, or run sluice quantize again",
+                         ", %016" PRIx64 " wanted); copy the file again, or delete it and run "
+                         "sluice quantize again",
                          f->path, f->layer, hash, entry->xxh3);
     return status;
 }
@@ -116,6 +117,6 @@ int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chu
     return sl_fail(err, SLUICE_EDAMAGED,
                    "layer %u, expert %u, chunk %" PRIu64 " of %" PRIu64 ": checksum %016" PRIx64
                    ", %016" PRIx64 " wanted (%s); run sluice verify on the container, then copy "
-                   "the file again or run sluice quantize again",
+                   "the file again, or delete it and run sluice quantize again",
                    f->layer, expert, chunk + 1, f->layout.chunks, found, want, f->path);
 }

@@ -94,8 +94,8 @@ const char *sl_experts_reader(const struct sl_experts *x);
 size_t sl_experts_wave(const struct sl_experts *x);
 
 /*
- * Brings experts ids[0..n), n ≤ wave, of LAYER: blocks[i] points to the checked block of ids[i], valid
- * until the next fetch.
+ * Brings experts ids[0..n), n ≤ wave, of LAYER: blocks[i] points to the checked block of ids[i],
+ * valid until the next fetch.
  */
 int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
                      const uint8_t **blocks, struct sluice_err *err);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "runtime/base/err.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 static void heap_push(struct sl_encoder *e, uint64_t item)
 {

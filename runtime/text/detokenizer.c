@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "runtime/base/err.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 enum { PENDING_MAX = 3 }; /* bytes of the longest unfinished character */
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "runtime/base/err.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 int sl_encoder_push(struct sl_encoder *e, int32_t id)
 {

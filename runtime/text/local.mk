@@ -2,7 +2,7 @@
 noinst_LTLIBRARIES += libtext.la
 libtext_la_SOURCES = \
 	runtime/text/text.h \
-	runtime/text/internal.h \
+	runtime/text/text_private.h \
 	runtime/text/bpe.c \
 	runtime/text/detokenizer.c \
 	runtime/text/encode.c \

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "runtime/base/err.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 /* White_Space of Unicode, for use inside a class. */
 #define SPACE                                                                                     \

@@ -10,7 +10,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/base/json.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 static int compile(struct sl_tokenizer *t, const char *pattern, struct sluice_err *err)
 {

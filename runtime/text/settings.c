@@ -8,7 +8,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/base/json.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 int sl_settings_refuse(const char *path, const char *key, const json_t *found, const char *wanted,
                        struct sluice_err *err)

@@ -5,7 +5,7 @@
 #include <sys/random.h>
 
 #include "runtime/base/err.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 int sl_table_open(struct sl_table *table, size_t n, struct sluice_err *err)
 {

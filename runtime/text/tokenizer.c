@@ -5,7 +5,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/base/json.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 int sl_tokenizer_open(struct sl_tokenizer **t, const char *path, struct sluice_err *err)
 {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "runtime/base/err.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 int sl_trie_open(struct sl_trie *trie, size_t bytes, struct sluice_err *err)
 {

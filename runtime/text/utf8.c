@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 /* Length of the character that LEAD begins (0: none) and the range of its second byte. */
 static size_t lead_length(unsigned char lead, unsigned char *low, unsigned char *high)

@@ -10,7 +10,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/base/json.h"
-#include "runtime/text/internal.h"
+#include "runtime/text/text_private.h"
 
 /* Byte of a character of the alphabet; -1: not one. */
 static int byte_of(unsigned character)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Floats to INT8 with one scale: the rule shared by activations, latents, queries and index keys. */
+/* Floats to INT8 with one scale: one rule for activations, latents, queries and index keys. */
 #ifndef SL_SIMD_CODES_H
 #define SL_SIMD_CODES_H
 

@@ -146,7 +146,7 @@ float sl_ref_fit_scale(const struct sl_fit *fit, int8_t *code)
     return s;
 }
 
-/* |s| < 2^-120 counts as zero, so that 1/s is finite.  The error is Σ w_i · (x_i − s · value_i)². */
+/* |s| < 2^-120 counts as zero, so that 1/s is finite.  Returns Σ w_i · (x_i − s · value_i)². */
 float sl_ref_fit_codes(const struct sl_fit *fit, float s, int8_t *code)
 {
     struct group g;

@@ -32,7 +32,8 @@ static void dot_lut4(const uint8_t *code, const int8_t *book, const int8_t *x, s
         for (int r = 0; r < SL_PANEL; r++)
             for (int i = 0; i < 4; i++) {
                 uint8_t pair = code[4 * r + i];
-                dot[r] += book[pair & 15] * x[k + (size_t)i] + book[pair >> 4] * x[k + 4 + (size_t)i];
+                const int8_t *low = x + k + i, *high = low + 4;
+                dot[r] += book[pair & 15] * *low + book[pair >> 4] * *high;
             }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The reference kernels, one prototype per slot of struct sl_ops.  Private to simd/ and its tests. */
+/* The reference kernels, one prototype per slot of struct sl_ops.  Private to simd/. */
 #ifndef SL_SIMD_REF_H
 #define SL_SIMD_REF_H
 

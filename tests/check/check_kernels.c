@@ -104,7 +104,8 @@ static uint8_t *random_matrix(const struct sl_packing *p)
         size_t step = scales + sl_code_bytes(p->code, in_super);
         for (size_t s = SL_ROW_SCALES; s < panel; s += step) {
             for (size_t i = 0; p->scale != SL_SCALE_S8 && i < scales; i += 2) {
-                uint16_t h = p->scale == SL_SCALE_F16 ? sl_to_f16(uniform()) : sl_to_bf16(uniform());
+                float f = uniform();
+                uint16_t h = p->scale == SL_SCALE_F16 ? sl_to_f16(f) : sl_to_bf16(f);
                 memcpy(data + at + s + i, &h, 2);
             }
             for (size_t i = s + scales; p->code == SL_CODE_INT8 && i < s + step && i < panel; i++)
@@ -447,7 +448,8 @@ static void check_topk(void)
 /* Reads one stored row back, as the layout in simd.h says, into C and R; checks it against them. */
 static void read_row(const struct sl_kv *kv, size_t s, float *c, float *r)
 {
-    const uint8_t *codes = kv->latent + s * kv->latent_stride, *tail = kv->tail + s * kv->tail_stride;
+    const uint8_t *codes = kv->latent + s * kv->latent_stride;
+    const uint8_t *tail = kv->tail + s * kv->tail_stride;
     size_t groups = kv->type == SL_CACHE_INT8 ? (kv->latent_dim + 127) / 128 : 0;
     for (size_t i = 0; i < kv->latent_dim + kv->rope_dim; i++) {
         bool latent = i < kv->latent_dim;
@@ -470,7 +472,8 @@ static void read_row(const struct sl_kv *kv, size_t s, float *c, float *r)
     }
 }
 
-static void check_attend_one(enum sl_cache type, uint32_t dim, uint32_t rope, size_t rows, bool pick)
+static void check_attend_one(enum sl_cache type, uint32_t dim, uint32_t rope, size_t rows,
+                             bool pick)
 {
     struct sl_kv kv = {.type = type, .latent_dim = dim, .rope_dim = rope};
     kv.latent_stride = (sl_kv_latent_bytes(type, dim) + 63) / 64 * 64;

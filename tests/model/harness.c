@@ -131,7 +131,8 @@ const char *converted(const char *model, const char *profile)
         atexit(remove_scratch);
     }
     bool demo = strcmp(model, "demo") == 0;
-    snprintf(source, sizeof source, demo ? "%s/demo" : "%s/tests/golden/%s/checkpoint", top(), model);
+    snprintf(source, sizeof source, demo ? "%s/demo" : "%s/tests/golden/%s/checkpoint", top(),
+             model);
     snprintf(dest, sizeof dest, "%s/%s-%s", scratch, model, profile);
     if (!sl_is_directory(dest)) {
         struct sl_quantize_opts opts = {.profile = profile};

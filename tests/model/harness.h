@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the model tests share: golden files, conversions, and runs that record what the model did. */
+/* What the model tests share: golden files, conversions, runs that record what the model did. */
 #ifndef SL_TESTS_HARNESS_H
 #define SL_TESTS_HARNESS_H
 
@@ -25,7 +25,7 @@ extern const char *const model_names[3];
 void golden_open(struct golden *g, const char *model, const char *name);
 void golden_close(struct golden *g);
 
-/* The container of MODEL in PROFILE, converted on first use into a directory that goes away at exit. */
+/* The container of MODEL in PROFILE, converted on first use; it goes away at exit. */
 const char *converted(const char *model, const char *profile);
 
 /* A run and what to record of it; rows are indexed by position. */

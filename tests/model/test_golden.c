@@ -30,7 +30,7 @@ static double largest_difference(const float *a, const float *b, size_t n)
     return most;
 }
 
-/* Choices that differ from the golden ones although their gap exceeds GAP; *ties: all that differ. */
+/* Choices that differ from the golden ones with a gap beyond GAP; *ties: all that differ. */
 static size_t wrong_experts(const struct golden *g, const struct run *r, size_t *ties)
 {
     size_t wrong = 0, dense = g->layers - g->moe_layers;

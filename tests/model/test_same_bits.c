@@ -176,7 +176,8 @@ static void test_drafts_after_rewind(void **unused)
     struct sluice_err err = {0};
     pair_open(&p, true);
     size_t vocab = p.g.vocab;
-    struct draft a = {calloc(vocab, sizeof(float)), vocab}, b = {calloc(vocab, sizeof(float)), vocab};
+    struct draft a = {calloc(vocab, sizeof(float)), vocab};
+    struct draft b = {calloc(vocab, sizeof(float)), vocab};
     const struct sluice_sync_callbacks first = {.user = &a, .draft = keep_draft};
     const struct sluice_sync_callbacks second = {.user = &b, .draft = keep_draft};
     check_status(sluice_session_sync(p.fresh, p.g.tokens, 90, &first, &err), &err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The quantiser: decoding, fitting, packing, and whole conversions of small checkpoints that the
- * test writes itself, with and without faults.  Weights are read back by a decoder of the test's own.
+ * test writes itself, with and without faults.  Weights are read back by a decoder of its own.
  */
 #include <dirent.h>
 #include <math.h>

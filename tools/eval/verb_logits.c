@@ -24,8 +24,8 @@ static const struct sl_option rows[] = {
      .value = "FILE.f32", .required = true,
      .help = "Where to write float32 [n_tokens][vocab], little-endian", .group = "Task"},
     {.name = "mtp", SL_FIELD(SL_FLAG, struct logits_options, mtp),
-     .help = "Write the MTP layer's logits instead, [n_tokens - 1][vocab]: row i is for token i + 2",
-     .group = "Task"},
+     .help = "Write the MTP layer's logits instead, [n_tokens - 1][vocab]: row i is for token "
+             "i + 2", .group = "Task"},
     SL_ENGINE_ROWS(struct logits_options, engine),
     {0},
 };
@@ -70,8 +70,8 @@ static int read_tokens(const char *path, int32_t **tokens, size_t *n, struct slu
     *tokens = (int32_t *)(void *)data;
     *n = bytes / sizeof **tokens;
     if (bytes % sizeof **tokens != 0 || bytes == 0)
-        return sl_fail(err, SLUICE_EARG, "%s: %zu bytes: not a whole number (at least 1) of int32 ids",
-                       path, bytes);
+        return sl_fail(err, SLUICE_EARG,
+                       "%s: %zu bytes: not a whole number (at least 1) of int32 ids", path, bytes);
     return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* `sluice inspect`: what is in a container.  Reads headers only; checks nothing but what it reads. */
+/* `sluice inspect`: what is in a container.  Reads headers only. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -60,8 +60,9 @@ static json_t *dimensions(const struct sl_config *c)
 static json_t *error_of(const struct sl_manifest *m, const char *name)
 {
     const json_t *entry = json_object_get(json_object_get(m->root, "errors"), name);
-    json_t *rel = json_is_array(entry) ? (json_t *)(uintptr_t)entry : json_object_get(entry, "rel_rms");
-    return rel ? json_deep_copy(rel) : json_null();
+    if (json_is_object(entry))
+        entry = json_object_get(entry, "rel_rms");
+    return entry ? json_deep_copy(entry) : json_null();
 }
 
 /* "pack:NAME" of the header, or dtype and shape. */

@@ -76,8 +76,9 @@ int sl_verb_verify(int argc, char **argv)
     if (problems < 0)
         return sl_report(&err);
     if (problems > 0)
-        fprintf(stderr, "sluice: %s: %" PRId64 " problem%s; copy the damaged files again, or delete "
-                        "them and run sluice quantize again\n",
+        fprintf(stderr,
+                "sluice: %s: %" PRId64 " problem%s; copy the damaged files again, or delete them "
+                "and run sluice quantize again\n",
                 o.dir, problems, problems == 1 ? "" : "s");
     return problems ? SL_EXIT_MODEL : SL_EXIT_OK;
 }
