@@ -210,8 +210,12 @@ static int check_manifest(const struct sl_conversion *c, bool *finished, struct 
     return status;
 }
 
-/* Marks FILE complete when DEST has it; a file of ours that cannot be read is written again. */
-static int check_file(const struct sl_conversion *c, struct sl_plan_file *file,
+/*
+ * Marks FILE complete when DEST has it.  A file of ours that is damaged is written again: the
+ * manifest must not vouch for bytes that changed since they were written.  In a FINISHED container
+ * the manifest vouches already, and `sluice verify` is the one to ask.
+ */
+static int check_file(const struct sl_conversion *c, struct sl_plan_file *file, bool finished,
                       struct sluice_err *err)
 {
     char path[SL_PATH_MAX], part[SL_PATH_MAX + 8];
@@ -230,8 +234,8 @@ static int check_file(const struct sl_conversion *c, struct sl_plan_file *file,
         status = refuse(path, "from another source", err);
     else if (!recipe || strcmp(recipe, c->recipe) != 0)
         status = refuse(path, "with another profile or other options", err);
-    file->complete = status == 0;
     sl_safetensors_close(&st);
+    file->complete = status == 0 && (finished || sl_tensors_check(path, &ignored) == 0);
     return status;
 }
 
@@ -278,7 +282,7 @@ static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err 
     if (status == 0)
         status = check_manifest(c, finished, err);
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++)
-        status = check_file(c, &c->plan.files[i], err);
+        status = check_file(c, &c->plan.files[i], *finished, err);
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
         const struct sl_plan_file *f = &c->plan.files[i];
         if (!f->complete && f->kind == SL_FILE_RESIDENT && f->layer >= c->config.layers)

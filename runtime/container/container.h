@@ -117,4 +117,8 @@ int64_t sl_container_verify(const char *dir, const struct sl_verify_events *even
  */
 int sl_explain_damage(const char *path, struct sluice_err *err);
 
+/* The same comparison for a file that no manifest vouches for yet: 0 when every tensor is intact.
+ * Tensors without a checksum of their own (`experts`: its chunks have them) are left out. */
+int sl_tensors_check(const char *path, struct sluice_err *err);
+
 #endif

@@ -36,8 +36,9 @@ static int tensor_is_damaged(struct sl_scan *s, const struct sl_safetensors *st,
     return !sl_parse_hash(digits, &want) || sl_scan_hash(s) != want;
 }
 
-/* EDAMAGED with the names of the tensors if they are to blame; ENOMEM. */
-static int explain(struct sl_scan *s, const char *path, struct sluice_err *err)
+/* EDAMAGED with the names of the tensors if they are to blame; ENOMEM.  When no tensor is, the
+ * header must be if the file is KNOWN_DAMAGED; else all is well. */
+static int explain(struct sl_scan *s, const char *path, bool known_damaged, struct sluice_err *err)
 {
     struct sl_safetensors *st = NULL;
     struct sl_list damaged = {0};
@@ -55,24 +56,34 @@ static int explain(struct sl_scan *s, const char *path, struct sluice_err *err)
     } else if (status >= 0 && damaged.count > 0) {
         status = sl_fail(err, SLUICE_EDAMAGED, "%.300s: %zu damaged of %zu tensors: %s; " REPAIR,
                          path, damaged.count, st->n_tensors, sl_list_text(&damaged));
-    } else if (status >= 0) {
+    } else if (status >= 0 && known_damaged) {
         status = sl_fail(err, SLUICE_EDAMAGED,
                          "%.500s: the header is damaged, or another file is in its place (no "
                          "tensor differs from its own checksum); " REPAIR, path);
     }
     sl_safetensors_close(&st);
-    return status;
+    return status < 0 ? status : 0;
 }
 
-int sl_explain_damage(const char *path, struct sluice_err *err)
+static int scan_tensors(const char *path, bool known_damaged, struct sluice_err *err)
 {
     struct sl_scan s;
     int status = sl_scan_open(&s, err);
     if (status < 0)
         return status;
-    status = explain(&s, path, err);
+    status = explain(&s, path, known_damaged, err);
     sl_scan_close(&s);
     return status;
+}
+
+int sl_explain_damage(const char *path, struct sluice_err *err)
+{
+    return scan_tensors(path, true, err);
+}
+
+int sl_tensors_check(const char *path, struct sluice_err *err)
+{
+    return scan_tensors(path, false, err);
 }
 
 /* ---- one container -------------------------------------------------------------------------- */
@@ -142,7 +153,7 @@ static void report_hash(struct verifying *v, uint64_t hash)
     } else {
         struct sl_scan quiet = v->scan;
         quiet.progress = NULL;
-        explain(&quiet, v->path, &err);
+        explain(&quiet, v->path, true, &err);
         report(v, err.msg);
     }
 }

@@ -57,7 +57,10 @@ poke $last $((8 + header + begin + 5)) 7f
 expect 3 "$last" "$name" NaN -- "$sluice" quantize src dst
 nothing_left
 
-expect 3 nowhere -- "$sluice" quantize nowhere dst
+expect 2 nowhere -- "$sluice" quantize nowhere dst
+expect 2 nowhere -- "$sluice" verify nowhere
+expect 2 nowhere -- "$sluice" run -m nowhere -p text
+expect 2 source -- "$sluice" quantize src src
 fresh tiny-v3
 expect 2 profile nonsense quality -- "$sluice" quantize src dst --profile nonsense
 expect 2 SRC -- "$sluice" quantize

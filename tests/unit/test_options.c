@@ -456,7 +456,7 @@ static void verbs_run_with_their_arguments(void **state)
 
 /* ---- progress, exit codes, texts, Ctrl-C --------------------------------------------------- */
 
-static void progress_without_terminal_prints_every_tenth(void **state)
+static void progress_without_terminal_is_quiet(void **state)
 {
     struct sl_progress progress;
     size_t size;
@@ -465,15 +465,12 @@ static void progress_without_terminal_prints_every_tenth(void **state)
     FILE *out = open_memstream(&out_text, &size);
     sl_progress_open(&progress, out, "quantising", SL_PROGRESS_FILES);
     sl_progress_update(&progress, 0, 200);
-    sl_progress_update(&progress, 20, 200); /* too early for a line */
     progress.started -= 10;
-    for (uint64_t done = 21; done <= 50; done++)
+    for (uint64_t done = 21; done <= 200; done++)
         sl_progress_update(&progress, done, 200);
-    sl_progress_update(&progress, 300, 200); /* more than all is all */
     sl_progress_close(&progress);
     fclose(out);
-    assert_string_equal(out_text, "quantising: 20 %, 40 of 200 files, 40 s left\n"
-                                  "quantising: 100 %, 200 of 200 files\n");
+    assert_string_equal(out_text, "");
 }
 
 static void progress_on_terminal_redraws_and_clears(void **state)
@@ -604,7 +601,7 @@ int main(void)
         cmocka_unit_test_teardown(help_shows_every_row, forget),
         cmocka_unit_test_teardown(help_is_laid_out, forget),
         cmocka_unit_test_teardown(verbs_run_with_their_arguments, forget),
-        cmocka_unit_test_teardown(progress_without_terminal_prints_every_tenth, forget),
+        cmocka_unit_test_teardown(progress_without_terminal_is_quiet, forget),
         cmocka_unit_test_teardown(progress_on_terminal_redraws_and_clears, forget),
         cmocka_unit_test_teardown(progress_survives_an_empty_job, forget),
         cmocka_unit_test(exit_codes),

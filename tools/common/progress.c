@@ -11,7 +11,6 @@
 #include "tools/common/status.h"
 
 #define REDRAW_SECONDS 0.2
-#define QUIET_SECONDS 2.0 /* jobs this short leave no plain lines */
 
 enum { LINE_BYTES = 256 };
 
@@ -73,19 +72,12 @@ static void draw_terminal(struct sl_progress *progress, const char *line, double
     progress->drawn_at = now;
 }
 
-static bool plain_line_due(struct sl_progress *progress, double elapsed, uint64_t done,
-                           uint64_t total)
-{
-    unsigned tenths = total ? (unsigned)(10.0 * (double)done / (double)total) : 10;
-    bool due = tenths > progress->tenths && elapsed >= QUIET_SECONDS;
-    progress->tenths = tenths;
-    return due;
-}
-
 void sl_progress_update(struct sl_progress *progress, uint64_t done, uint64_t total)
 {
     double now = now_seconds();
     char line[LINE_BYTES];
+    if (!progress->terminal)
+        return;
     if (done > total)
         done = total;
     if (!progress->begun) {
@@ -93,16 +85,10 @@ void sl_progress_update(struct sl_progress *progress, uint64_t done, uint64_t to
         progress->started = now;
         progress->first = done;
     }
-    double elapsed = now - progress->started;
-    if (progress->terminal && progress->drawn && now - progress->drawn_at < REDRAW_SECONDS)
+    if (progress->drawn && now - progress->drawn_at < REDRAW_SECONDS)
         return;
-    if (!progress->terminal && !plain_line_due(progress, elapsed, done, total))
-        return;
-    format_line(progress, line, elapsed, done, total);
-    if (progress->terminal)
-        draw_terminal(progress, line, now);
-    else
-        fprintf(progress->out, "%s\n", line);
+    format_line(progress, line, now - progress->started, done, total);
+    draw_terminal(progress, line, now);
 }
 
 void sl_progress_close(struct sl_progress *progress)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One line that tells how far a job is. */
+/* One line that tells how far a job is; quiet when its stream is not a terminal. */
 #ifndef SL_TOOLS_PROGRESS_H
 #define SL_TOOLS_PROGRESS_H
 
@@ -13,13 +13,12 @@ struct sl_progress {
     FILE *out;
     const char *what; /* borrowed */
     enum sl_progress_unit unit;
-    bool terminal;    /* redraw one line; otherwise a plain line every 10 % */
+    bool terminal;    /* otherwise nothing is shown */
     bool drawn;       /* the terminal's line holds something to clear */
     bool begun;       /* the first update came */
     double started;   /* seconds of CLOCK_MONOTONIC at the first update */
     double drawn_at;
     uint64_t first;   /* done at the first update: work of an earlier run is no measure of speed */
-    unsigned tenths;  /* plain lines: the last tenth that was reported or passed over */
 };
 
 /* OUT is stderr, but for tests. */
