@@ -8,8 +8,8 @@ kernel_tests = tests/check/check_kernels
 unit_tests = tests/unit/test_options tests/unit/test_tokenizer tests/unit/test_container \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
-cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh
-EXTRA_DIST += tests/cli/common.sh
+cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh
+EXTRA_DIST += tests/cli/common.sh tests/cli/example.c
 
 TEST_EXTENSIONS = .sh
 TESTS += $(lints) $(kernel_tests) $(cli_tests)
@@ -17,7 +17,7 @@ dist_check_SCRIPTS += $(lints) $(cli_tests)
 check_PROGRAMS += $(kernel_tests)
 AM_TESTS_ENVIRONMENT = \
     top_srcdir='$(top_srcdir)'; top_builddir='$(top_builddir)'; export top_srcdir top_builddir; \
-    CC='$(CC)'; NM='$(NM)'; CPPFLAGS='$(CPPFLAGS) $(JANSSON_CFLAGS)'; export CC NM CPPFLAGS;
+    CC='$(CC)'; NM='$(NM)'; SANITIZE='$(SL_SANITIZE)'; export SANITIZE; CPPFLAGS='$(CPPFLAGS) $(JANSSON_CFLAGS)'; export CC NM CPPFLAGS;
 
 tests_check_check_kernels_SOURCES = tests/check/check_kernels.c
 tests_check_check_kernels_LDADD = libsimd.la -lm
@@ -32,7 +32,7 @@ check-local:
 endif
 
 cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
-cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS) $(PCRE2_LIBS)
+cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 
 tests_unit_test_options_SOURCES = tests/unit/test_options.c
 tests_unit_test_options_CPPFLAGS = $(cmocka_cppflags)

@@ -30,4 +30,4 @@ sluice_SOURCES = \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \
     tools/eval/verb_eval.c tools/eval/eval.h tools/eval/verb_logits.c
-sluice_LDADD = libtools.la libquant.la libruntime.la $(JANSSON_LIBS) $(XXHASH_LIBS) $(PCRE2_LIBS)
+sluice_LDADD = libtools.la libquant.la libruntime.la

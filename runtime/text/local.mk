@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += libtext.la
+libtext_la_LIBADD = $(PCRE2_LIBS)
 libtext_la_SOURCES = \
 	runtime/text/text.h \
 	runtime/text/text_private.h \
