@@ -157,7 +157,7 @@ static size_t check_vectors(const char *tokenizer, const char *vectors)
 static void demo_vectors(void **state)
 {
     (void)state;
-    assert_int_equal(check_vectors("demo/tokenizer.json", "tests/vectors/tokenizer-demo.bin"),
+    assert_int_equal(check_vectors("tests/vectors/tokenizer-demo.json", "tests/vectors/tokenizer-demo.bin"),
                      11500);
 }
 
@@ -191,7 +191,7 @@ static void to_alphabet(const char *text, size_t len, char *out)
 static json_t *small_tokenizer(void)
 {
     char path[4096], key[8];
-    source_path(path, "demo/tokenizer.json");
+    source_path(path, "tests/vectors/tokenizer-demo.json");
     json_t *root = json_load_file(path, 0, NULL);
     assert_non_null(root);
     json_t *vocab = json_object();
@@ -645,7 +645,7 @@ static void long_texts(void **state)
                                         " a", " \n",  "\t ", "\xff", "ab ", "<x>", "<x",  "e\u0301",
                                         "\r", "\x01", "=",   "\xf0\x9f\x98\x80"};
     enum { SIZE = 1 << 20 };
-    struct sl_tokenizer *t = open_source("demo/tokenizer.json");
+    struct sl_tokenizer *t = open_source("tests/vectors/tokenizer-demo.json");
     char *text = malloc(SIZE);
     assert_non_null(text);
     for (size_t u = 0; u < sizeof units / sizeof *units; u++) {

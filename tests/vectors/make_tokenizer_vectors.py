@@ -4,9 +4,10 @@
 
     make_tokenizer_vectors.py          (from anywhere; needs: pip install tokenizers==0.23.3)
 
-Reads demo/tokenizer.json and writes, beside this script,
+Reads tokenizer-demo.json (a copy of the demo's, so that another demo may take its place) and
+writes, beside this script,
     tokenizer-variant.json      a small tokenizer that differs from the demo in all it may differ in
-    tokenizer-demo.bin          10 000 texts and 1 500 id sequences for demo/tokenizer.json
+    tokenizer-demo.bin          10 000 texts and 1 500 id sequences for tokenizer-demo.json
     tokenizer-variant.bin       2 500 texts and 500 id sequences for tokenizer-variant.json
 
 A .bin file is a line "sluice tokenizer vectors 1\\n" and records until the end:
@@ -31,7 +32,7 @@ import tokenizers
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 HERE = pathlib.Path(__file__).resolve().parent
-DEMO = HERE.parent.parent / "demo" / "tokenizer.json"
+DEMO = HERE / "tokenizer-demo.json"
 
 
 def stable(*ranges):
