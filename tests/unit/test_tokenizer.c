@@ -157,7 +157,8 @@ static size_t check_vectors(const char *tokenizer, const char *vectors)
 static void demo_vectors(void **state)
 {
     (void)state;
-    assert_int_equal(check_vectors("tests/vectors/tokenizer-demo.json", "tests/vectors/tokenizer-demo.bin"),
+    assert_int_equal(check_vectors("tests/vectors/tokenizer-demo.json",
+                                   "tests/vectors/tokenizer-demo.bin"),
                      11500);
 }
 
