@@ -35,24 +35,6 @@ static void prepare(sluice_session *s, const struct sl_layer_weights *w, size_t 
     sl_multiply(&s->ws.compute, &product, 1);
 }
 
-static int show_drafts(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
-                       const struct sluice_sync_callbacks *callbacks)
-{
-    size_t vocab = s->engine->weights->config.vocab;
-    if (!callbacks || !callbacks->draft)
-        return 0;
-    sl_norm_rows(&s->ws, s->mtp_hidden, w->vector[SL_MTP_FINAL_NORM], n, s->mtp_hidden);
-    sl_head_encode(s, s->mtp_hidden, n);
-    for (size_t i = 0; i < n; i += SL_LOGIT_ROWS) {
-        size_t count = sl_min(SL_LOGIT_ROWS, n - i);
-        sl_head_rows(s, s->mtp_hidden, i, count, s->rows);
-        for (size_t k = 0; k < count; k++)
-            if (callbacks->draft(callbacks->user, first + i + k, s->rows + k * vocab))
-                return SLUICE_ECANCELLED;
-    }
-    return 0;
-}
-
 int sl_mtp_run(sluice_session *s, size_t position, size_t n,
                const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
@@ -67,9 +49,12 @@ int sl_mtp_run(sluice_session *s, size_t position, size_t n,
         sl_attention_begin(&s->ws.attention, first, count);
         status = sl_layer_run(&s->ws, w, &s->caches[c->layers], c->layers, first, count,
                               s->mtp_hidden, err);
-        if (status == 0) {
-            s->mtp_length += count;
-            status = show_drafts(s, w, first, count, callbacks);
+        s->mtp_length += count;
+        if (status == 0 && callbacks && callbacks->draft) {
+            sl_norm_rows(&s->ws, s->mtp_hidden, w->vector[SL_MTP_FINAL_NORM], count,
+                         s->mtp_hidden);
+            status = sl_head_show(s, s->mtp_hidden, first, count, callbacks->draft,
+                                  callbacks->user);
         }
     }
     if (status == 0)

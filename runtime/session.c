@@ -120,14 +120,16 @@ void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
 
 /* ---- output head ---------------------------------------------------------------------------- */
 
-void sl_head_encode(sluice_session *s, const float *final, size_t n)
+/* The INT8 form of final[0..n). */
+static void encode_rows(sluice_session *s, const float *final, size_t n)
 {
     size_t hidden = s->engine->weights->config.hidden;
     for (size_t t = 0; t < n; t++)
         sl_codes_put(&s->head_codes, s->ws.compute.ops, t, 0, final + t * hidden, hidden);
 }
 
-void sl_head_rows(sluice_session *s, const float *final, size_t first, size_t n, float *out)
+/* out[n][vocab] = logits of the encoded rows [first, first + n). */
+static void multiply_rows(sluice_session *s, const float *final, size_t first, size_t n, float *out)
 {
     const struct sl_matrix *head = &s->engine->weights->head.matrix[SL_HEAD];
     struct sl_acts x = sl_acts_for(head, &s->head_codes, final, s->engine->weights->config.hidden);
@@ -141,15 +143,16 @@ void sl_head_rows(sluice_session *s, const float *final, size_t first, size_t n,
     sl_multiply(&s->ws.compute, &product, 1);
 }
 
-static int show_logits(sluice_session *s, size_t position, size_t n,
-                       const struct sluice_sync_callbacks *callbacks)
+int sl_head_show(sluice_session *s, const float *final, size_t position, size_t n,
+                 sl_show_fn *show, void *user)
 {
     size_t vocab = s->engine->weights->config.vocab;
+    encode_rows(s, final, n);
     for (size_t i = 0; i < n; i += SL_LOGIT_ROWS) {
         size_t count = sl_min(SL_LOGIT_ROWS, n - i);
-        sl_head_rows(s, s->final, i, count, s->rows);
+        multiply_rows(s, final, i, count, s->rows);
         for (size_t k = 0; k < count; k++)
-            if (callbacks->logits(callbacks->user, position + i + k, s->rows + k * vocab))
+            if (show(user, position + i + k, s->rows + k * vocab))
                 return SLUICE_ECANCELLED;
     }
     return 0;
@@ -188,14 +191,14 @@ static int run_chunk(sluice_session *s, size_t position, size_t n, bool last,
     int status = run_layers(s, position, n, err);
     if (status < 0)
         return status;
-    bool all_rows = callbacks && callbacks->logits;
     sl_norm_rows(&s->ws, s->hidden, s->engine->weights->head.vector[SL_FINAL_NORM], n, s->final);
-    if (last || all_rows)
-        sl_head_encode(s, s->final, n);
-    if (last)
-        sl_head_rows(s, s->final, n - 1, 1, s->logits);
-    if (all_rows)
-        status = show_logits(s, position, n, callbacks);
+    if (last) {
+        const float *row = s->final + (n - 1) * s->engine->weights->config.hidden;
+        encode_rows(s, row, 1);
+        multiply_rows(s, row, 0, 1, s->logits);
+    }
+    if (callbacks && callbacks->logits)
+        status = sl_head_show(s, s->final, position, n, callbacks->logits, callbacks->user);
     if (status == 0 && sl_has_mtp(s))
         status = sl_mtp_run(s, position, n, callbacks, err);
     if (status == SLUICE_ECANCELLED)

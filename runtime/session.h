@@ -50,11 +50,13 @@ static inline bool sl_has_mtp(const sluice_session *s)
 }
 
 /*
- * Logits of final[first, first + n) (rows already normed) into out[n][vocab], n ≤ SL_LOGIT_ROWS.
- * The codes of these rows must have been put into head_codes by sl_head_encode().
+ * Computes the logits of final[n][hidden] (rows already normed), a few rows at a time, and calls
+ * SHOW for each with positions POSITION, POSITION + 1, …  A non-zero return of SHOW ends it with
+ * SLUICE_ECANCELLED.
  */
-void sl_head_encode(sluice_session *s, const float *final, size_t n);
-void sl_head_rows(sluice_session *s, const float *final, size_t first, size_t n, float *out);
+typedef int sl_show_fn(void *user, size_t position, const float *logits);
+int sl_head_show(sluice_session *s, const float *final, size_t position, size_t n,
+                 sl_show_fn *show, void *user);
 
 /*
  * Runs the MTP layer for the positions that the chunk [position, position + n) completes:

@@ -45,14 +45,12 @@ struct sl_matrix sl_matrix_at(const struct sl_matrix *m, size_t i)
     return one;
 }
 
-/* Scale of (group GROUP, row R) of the superblock whose scales begin at S. */
-static float scale_at(enum sl_scale kind, const uint8_t *s, size_t group, size_t r)
+float sl_scale_at(enum sl_scale kind, const uint8_t *scales, size_t i)
 {
-    size_t i = group * SL_PANEL + r;
     if (kind == SL_SCALE_S8)
-        return (float)(int8_t)s[i];
+        return (float)(int8_t)scales[i];
     uint16_t half;
-    memcpy(&half, s + 2 * i, 2);
+    memcpy(&half, scales + 2 * i, 2);
     return kind == SL_SCALE_F16 ? sl_from_f16(half) : sl_from_bf16(half);
 }
 
@@ -87,8 +85,8 @@ float sl_weight_at(const struct sl_matrix *m, size_t i, size_t row, size_t col)
         panel + SL_ROW_SCALES + col / in_super * (scales + sl_code_bytes(p->code, in_super));
     float row_scale;
     memcpy(&row_scale, panel + 4 * r, 4);
-    return code_at(p, super + scales, r, k) * scale_at(p->scale, super, k / p->group, r) *
-           row_scale;
+    return code_at(p, super + scales, r, k) *
+           sl_scale_at(p->scale, super, k / p->group * SL_PANEL + r) * row_scale;
 }
 
 float sl_from_f16(uint16_t h)

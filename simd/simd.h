@@ -109,6 +109,9 @@ static inline bool sl_is_integer(enum sl_code code)
     return code == SL_CODE_LUT4 || code == SL_CODE_INT8;
 }
 
+/* Number I of the scales of a superblock, in float. */
+float sl_scale_at(enum sl_scale kind, const uint8_t *scales, size_t i);
+
 /* Weight (ROW, COL) of matrix I of the stack, in float.  For tests, tools and embeddings. */
 float sl_weight_at(const struct sl_matrix *m, size_t i, size_t row, size_t col);
 

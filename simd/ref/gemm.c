@@ -7,15 +7,6 @@
 #include "simd/ref/lanes.h"
 #include "simd/ref/ref.h"
 
-static float scale_value(enum sl_scale kind, const uint8_t *s, size_t i)
-{
-    if (kind == SL_SCALE_S8)
-        return (float)(int8_t)s[i];
-    uint16_t half;
-    memcpy(&half, s + 2 * i, 2);
-    return kind == SL_SCALE_F16 ? sl_from_f16(half) : sl_from_bf16(half);
-}
-
 /* dot[r] += Σ code[r][k] · x[k] over N inputs (a multiple of 8). */
 static void dot_int8(const uint8_t *code, const int8_t *x, size_t n, int32_t dot[SL_PANEL])
 {
@@ -59,7 +50,7 @@ static void panel_integer(const struct sl_packing *p, const uint8_t *panel, cons
             dot_lut4(code, p->codebook, q + k, run, dot);
         code += sl_code_bytes(p->code, run);
         for (size_t r = 0; r < SL_PANEL; r++) {
-            float w = scale_value(p->scale, scales, in_super / group * SL_PANEL + r);
+            float w = sl_scale_at(p->scale, scales, in_super / group * SL_PANEL + r);
             acc[r] = fmaf((float)dot[r], w * xs[k / SL_BLOCK], acc[r]);
         }
     }
