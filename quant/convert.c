@@ -18,28 +18,6 @@
 
 enum { MAX_CONFIG = 1 << 20, COMPARE_BYTES = 4 << 20 };
 
-/* Grows by replacement: contents are not kept. */
-int sl_buffer_reserve(struct sl_buffer *b, size_t size, struct sluice_err *err)
-{
-    if (size <= b->size)
-        return 0;
-    free(b->data);
-    size = sl_round_up(size, 64);
-    b->data = aligned_alloc(64, size);
-    b->size = b->data ? size : 0;
-    return b->data ? 0 : sl_fail_nomem(err, "conversion buffer", size);
-}
-
-int sl_conversion_progress(struct sl_conversion *c, uint64_t bytes, struct sluice_err *err)
-{
-    c->done += bytes;
-    if (!c->opts->progress ||
-        c->opts->progress(c->opts->user, c->done, c->plan.source_bytes, c->file) == 0)
-        return 0;
-    return sl_fail(err, SLUICE_ECANCELLED,
-                   "cancelled; finished files are kept, the same command continues");
-}
-
 /* ---- the source ------------------------------------------------------------------------------ */
 
 static int check_block_size(const struct sl_checkpoint *c, struct sluice_err *err)

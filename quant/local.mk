@@ -4,5 +4,5 @@ libquant_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 libquant_la_LIBADD = $(JANSSON_LIBS) $(XXHASH_LIBS)
 libquant_la_SOURCES = \
     quant/quant.h quant/conversion.h \
-    quant/profile.c quant/source.c quant/panel.c quant/matrix.c quant/rows.c \
+    quant/work.c quant/profile.c quant/source.c quant/panel.c quant/matrix.c quant/rows.c \
     quant/writer.c quant/plan.c quant/files.c quant/finish.c quant/convert.c

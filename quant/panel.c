@@ -84,6 +84,7 @@ static void fit_s8_group(struct row *r, size_t g)
     if (r->scale[g] == 0)
         return;
     float ideal = r->scale[g] / r->row_scale, best = INFINITY;
+    r->scale[g] = 0;
     int low = r->fit->fast ? (int)rintf(ideal) : (int)floorf(ideal) - 1;
     int high = r->fit->fast ? low : low + 3;
     for (int s = low; s <= high; s++) {

@@ -49,6 +49,9 @@ static inline bool sl_has_mtp(const sluice_session *s)
     return s->engine->weights->n_layers > s->engine->weights->config.layers;
 }
 
+/* out[vocab] = the logits of final[hidden], already normed. */
+void sl_head_row(sluice_session *s, const float *final, float *out);
+
 /*
  * Computes the logits of final[n][hidden] (rows already normed), a few rows at a time, and calls
  * SHOW for each with positions POSITION, POSITION + 1, …  A non-zero return of SHOW ends it with
