@@ -212,6 +212,7 @@ struct sl_conversion {
     struct sl_fitting fitting;
     struct sl_team team;
     const char *dest;
+    int lock; /* DEST, open and locked: one conversion at a time; -1 */
     char recipe[SL_DIGEST_CHARS];
     char source[SL_DIGEST_CHARS];
     struct sl_plan plan;

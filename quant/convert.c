@@ -3,9 +3,13 @@
  * sl_quantize(): opens and checks the source, looks at what DEST already has, and writes the
  * missing files one after another.  Owns the buffers, the progress and the decision to resume.
  */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -16,7 +20,7 @@
 #include "runtime/base/err.h"
 #include "runtime/base/json.h"
 
-enum { MAX_CONFIG = 1 << 20, COMPARE_BYTES = 4 << 20 };
+enum { MAX_CONFIG = 1 << 20, COMPARE_BYTES = 4 << 20, SAMPLES = 16, SAMPLE_BYTES = 4096 };
 
 /* ---- the source ------------------------------------------------------------------------------ */
 
@@ -45,22 +49,41 @@ static int check_block_size(const struct sl_checkpoint *c, struct sluice_err *er
     return status;
 }
 
-static int hash_file_head(XXH3_state_t *state, const struct sl_safetensors *st,
-                          struct sluice_err *err)
+static int hash_range(XXH3_state_t *state, const struct sl_safetensors *st, uint64_t offset,
+                      size_t len, struct sluice_err *err)
 {
-    uint8_t *head = malloc(st->data_start);
-    int status = head ? sl_read_at(st->fd, head, st->data_start, 0, st->path, err)
-                      : sl_fail_nomem(err, st->path, st->data_start);
+    uint8_t *data = malloc(len);
+    int status = data ? sl_read_at(st->fd, data, len, offset, st->path, err)
+                      : sl_fail_nomem(err, st->path, len);
     if (status == 0)
-        XXH3_64bits_update(state, head, st->data_start);
-    free(head);
+        XXH3_64bits_update(state, data, len);
+    free(data);
     return status;
 }
 
+/* Pieces of SAMPLE_BYTES spread evenly over the data. */
+static int hash_samples(XXH3_state_t *state, const struct sl_safetensors *st,
+                        struct sluice_err *err)
+{
+    uint64_t data = st->file_bytes - st->data_start;
+    size_t len = sl_min(SAMPLE_BYTES, data);
+    int status = 0;
+    for (uint64_t i = 0; status == 0 && i < SAMPLES && len > 0; i++)
+        status = hash_range(state, st, st->data_start + (data - len) / (SAMPLES - 1) * i, len, err);
+    return status;
+}
+
+static int digest_shard(XXH3_state_t *state, const struct sl_safetensors *st,
+                        struct sluice_err *err)
+{
+    int status = hash_range(state, st, 0, st->data_start, err);
+    return status < 0 ? status : hash_samples(state, st, err);
+}
+
 /*
- * The digest of the source: config.json and the header of every shard, that is, all names, types,
- * shapes and places, in the order of the shards.  Weights are not covered: that would mean reading
- * the checkpoint once more.
+ * The digest of the source: config.json, the header of every shard (all names, types, shapes and
+ * places) and samples of its data, so that two trainings of one architecture differ.  Hashing every
+ * weight would mean reading the checkpoint once more.
  */
 static int digest_source(struct sl_conversion *c, struct sluice_err *err)
 {
@@ -76,7 +99,7 @@ static int digest_source(struct sl_conversion *c, struct sluice_err *err)
         XXH3_64bits_update(state, text, size);
     }
     for (size_t i = 0; status == 0 && i < c->checkpoint->n_shards; i++)
-        status = hash_file_head(state, c->checkpoint->shards[i], err);
+        status = digest_shard(state, c->checkpoint->shards[i], err);
     if (status == 0)
         sl_digest_print(c->source, XXH3_64bits_digest(state));
     free(text);
@@ -196,14 +219,12 @@ static int check_manifest(const struct sl_conversion *c, bool *finished, struct 
 static int check_file(const struct sl_conversion *c, struct sl_plan_file *file, bool finished,
                       struct sluice_err *err)
 {
-    char path[SL_PATH_MAX], part[SL_PATH_MAX + 8];
+    char path[SL_PATH_MAX];
     struct sl_safetensors *st = NULL;
     struct sluice_err ignored;
     int status = sl_path_join(path, c->dest, file->name, err);
     if (status < 0)
         return status;
-    snprintf(part, sizeof part, "%s.part", path);
-    unlink(part); /* of a run that was killed */
     if (!sl_file_exists(path) || sl_safetensors_open(&st, path, &ignored) < 0)
         return 0;
     const char *recipe = sl_safetensors_meta(st, "recipe");
@@ -252,15 +273,78 @@ static int open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoin
     return digest_source(c, err);
 }
 
+/* Two conversions at once would mix their files. */
+static int lock_dest(struct sl_conversion *c, struct sluice_err *err)
+{
+    c->lock = open(c->dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (c->lock < 0)
+        return sl_fail_errno(err, SLUICE_EIO, errno, "cannot open %s", c->dest);
+    if (flock(c->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+        return 0; /* a file system without locks: nobody else can be told */
+    return sl_fail(err, SLUICE_EARG, "%s: another conversion is writing there; wait for it, or "
+                                     "choose another directory",
+                   c->dest);
+}
+
+static bool in_plan(const struct sl_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n_files; i++)
+        if (strcmp(plan->files[i].name, name) == 0)
+            return true;
+    return strcmp(name, SL_MANIFEST) == 0;
+}
+
+/*
+ * DEST is empty, or has files of a conversion: never somebody's checkpoint, whose configuration and
+ * tokenizer ours would replace.  Files being written by a killed run are removed.
+ */
+static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
+{
+    bool ours = false;
+    char stranger[256] = "";
+    struct dirent *entry;
+    DIR *dir = opendir(c->dest);
+    if (!dir)
+        return sl_fail_errno(err, SLUICE_EIO, errno, "cannot list %s", c->dest);
+    while ((entry = readdir(dir))) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (in_plan(&c->plan, entry->d_name) || (dot && strcmp(dot, ".part") == 0))
+            ours = true;
+        else if (entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0)
+            snprintf(stranger, sizeof stranger, "%s", entry->d_name);
+    }
+    closedir(dir);
+    if (ours || !stranger[0])
+        return 0;
+    return sl_fail(err, SLUICE_EARG,
+                   "%s: not empty (%s …) and not a container; choose another directory", c->dest,
+                   stranger);
+}
+
+static void remove_parts(const struct sl_conversion *c)
+{
+    for (size_t i = 0; i < c->plan.n_files; i++) {
+        char part[SL_PATH_MAX + 128];
+        snprintf(part, sizeof part, "%s/%s.part", c->dest, c->plan.files[i].name);
+        unlink(part);
+    }
+}
+
 static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err *err)
 {
     int status = sl_make_directory(c->dest, err);
     if (status == 0)
+        status = lock_dest(c, err);
+    if (status == 0)
         status = check_not_source(c, err);
+    if (status == 0)
+        status = check_dest(c, err);
     if (status == 0)
         status = check_manifest(c, finished, err);
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++)
         status = check_file(c, &c->plan.files[i], *finished, err);
+    if (status == 0)
+        remove_parts(c);
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
         const struct sl_plan_file *f = &c->plan.files[i];
         if (!f->complete && f->kind == SL_FILE_RESIDENT && f->layer >= c->config.layers)
@@ -287,8 +371,11 @@ static int write_files(struct sl_conversion *c, bool finished, struct sl_quantiz
         else if (status == SLUICE_ENOSPC)
             status = explain_full(c, i, err);
     }
-    if (status == 0 && (!finished || report->files_written > 0))
+    if (status == 0 && (!finished || report->files_written > 0)) {
         status = sl_write_manifest(c, err);
+        if (status == SLUICE_ENOSPC)
+            status = explain_full(c, c->plan.n_files, err);
+    }
     return status;
 }
 
@@ -332,6 +419,7 @@ int sl_quantize(const char *source, const char *dest, const struct sl_quantize_o
     struct sl_conversion c = {
         .opts = opts,
         .dest = dest,
+        .lock = -1,
         .team = sl_team_make(opts->threads),
         .fitting = {.ops = sl_simd(), .fast = opts->fast},
     };
@@ -348,6 +436,8 @@ int sl_quantize(const char *source, const char *dest, const struct sl_quantize_o
     report->source_bytes = c.plan.source_bytes;
     report->weights = c.plan.weights;
     report->seconds = sl_now() - start;
+    if (c.lock >= 0)
+        close(c.lock);
     sl_plan_close(&c.plan);
     sl_checkpoint_close(&checkpoint);
     free(c.raw.data);

@@ -4,6 +4,7 @@
  * rows that whole panels are made of.  Threads share the panels of a batch; sums are added in the
  * order of panels, so nothing depends on the number of threads.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -266,6 +267,9 @@ int sl_convert_matrix(struct sl_conversion *c, enum sl_role role, uint32_t layer
     for (; status == 0 && job.begin < job.stripes; job.begin += batch)
         status = convert_batch(&job, sl_min(batch, job.stripes - job.begin), writer, out, error,
                                err);
+    if (status == 0 && !isfinite(error->error))
+        status = sl_fail(err, SLUICE_EFORMAT, "%s: %s has weights too large to quantise",
+                         job.input[0].st->path, job.input[0].name);
     if (status == 0)
         status = check_lossless(&job, error, err);
 done:

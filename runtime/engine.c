@@ -86,9 +86,11 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
         opts = &defaults;
     e->compute.ops = sl_simd();
     e->compute.team = sl_team_make(opts->threads);
-    int status = snprintf(e->dir, sizeof e->dir, "%s", dir) < (int)sizeof e->dir
-                     ? 0
-                     : sl_fail(err, SLUICE_EARG, "%.200s…: path too long", dir);
+    int status = 0;
+    if (snprintf(e->dir, sizeof e->dir, "%s", dir) >= (int)sizeof e->dir)
+        status = sl_fail(err, SLUICE_EARG, "%.200s…: path too long", dir);
+    else if ((unsigned)opts->reader > SLUICE_READER_PREAD)
+        status = sl_fail(err, SLUICE_EARG, "reader %d; SLUICE_READER_… wanted", (int)opts->reader);
     if (status == 0)
         status = sl_weights_open(&e->weights, dir, opts->mtp != 0, err);
     if (status == 0)

@@ -32,7 +32,6 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
     ws->attention.config = ws->moe.config = opts->config;
     ws->attention.compute = ws->moe.compute = &ws->compute;
     ws->attention.types = opts->types;
-    ws->attention.dense = opts->dense;
     ws->attention.chunk = ws->moe.chunk = opts->chunk;
     ws->attention.capacity = opts->capacity;
     ws->moe.experts = opts->experts;

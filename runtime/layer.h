@@ -27,7 +27,6 @@ struct sl_workspace_opts {
     struct sl_cache_types types;
     size_t chunk;
     size_t capacity; /* tokens of a cache */
-    bool dense;
 };
 
 /* Takes the workspace from ARENA; called in both of the arena's passes. */

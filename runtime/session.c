@@ -57,6 +57,12 @@ static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
 static int check_opts(const struct sluice_session_opts *opts, const struct sl_config *c,
                       struct sluice_err *err)
 {
+    if ((unsigned)opts->kv > SLUICE_CACHE_F32 || (unsigned)opts->index > SLUICE_CACHE_F32)
+        return sl_fail(err, SLUICE_EARG, "cache types %d and %d; SLUICE_CACHE_… wanted",
+                       (int)opts->kv, (int)opts->index);
+    if (opts->chunk > UINT32_MAX / c->experts_used)
+        return sl_fail(err, SLUICE_EARG, "chunk of %zu tokens; at most %u", opts->chunk,
+                       UINT32_MAX / c->experts_used);
     if (opts->context > c->context)
         return sl_fail(err, SLUICE_EARG,
                        "context of %zu tokens; the model was made for %u (max_position_embeddings)",
@@ -77,14 +83,14 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     s->engine = engine;
     s->capacity = opts->context ? opts->context : c->context;
     s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
+    bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
     struct sl_workspace_opts workspace = {
         .config = c,
         .compute = engine->compute,
         .experts = engine->experts,
-        .types = {cache_type(engine, opts->kv), cache_type(engine, opts->index)},
+        .types = {cache_type(engine, opts->kv), select ? cache_type(engine, opts->index) : 0},
         .chunk = s->chunk,
         .capacity = s->capacity,
-        .dense = opts->dense != 0,
     };
     int status = check_opts(opts, c, err);
     if (status == 0 && !(s->caches = calloc(engine->weights->n_layers, sizeof *s->caches)))
@@ -134,7 +140,7 @@ static int run_layers(sluice_session *s, size_t position, size_t n, struct sluic
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
     sl_attention_begin(&s->ws.attention, position, n);
     for (uint32_t layer = 0; layer < w->config.layers; layer++) {
-        if (atomic_load(&s->cancelled))
+        if (atomic_exchange(&s->cancelled, 0))
             return cancelled(err);
         int status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
@@ -237,7 +243,6 @@ int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
     if (first == n)
         return 0;
     status = extend(s, tokens, n, callbacks, err);
-    atomic_store(&s->cancelled, 0);
     s->stats.prefill_tokens += s->length - first;
     s->stats.prefill_seconds += sl_now() - start;
     return status;
@@ -257,7 +262,6 @@ int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err
     s->tokens[s->length] = token;
     s->have_logits = false;
     status = run_chunk(s, s->length, 1, true, NULL, err);
-    atomic_store(&s->cancelled, 0);
     if (status == 0)
         s->stats.decode_tokens++;
     s->stats.decode_seconds += sl_now() - start;

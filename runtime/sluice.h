@@ -19,8 +19,10 @@
  *
  * Functions return 0 (or a count) on success and a negative `enum sluice_status` on failure, with a
  * message in the caller's `struct sluice_err` (which may be NULL).  Nothing here calls exit() or
- * abort(), and nothing writes to stdout or stderr.  Handles are not thread-safe, except
- * sluice_session_cancel().  Sessions of one engine share its threads: run one at a time.
+ * abort(), and nothing writes to stdout or stderr (only the OpenMP runtime ends the process when
+ * the system refuses it a thread).  Handles are not thread-safe, except sluice_session_cancel().
+ * Sessions of one engine share its threads: run one at a time.  A container's files must not be
+ * changed while an engine has them open.
  */
 #ifndef SLUICE_H
 #define SLUICE_H
@@ -70,7 +72,7 @@ enum sluice_reader {
 };
 
 struct sluice_engine_opts {
-    unsigned threads;          /* compute threads; 0: every processor this process may use */
+    unsigned threads;          /* 0, or more than there are: one per processor */
     enum sluice_reader reader; /* how routed experts reach memory */
     int mtp;                   /* non-zero: also load the multi-token-prediction layer */
 };
@@ -150,14 +152,17 @@ struct sluice_session_opts {
     int dense;                     /* non-zero: attend to every key, ignore the indexer */
 };
 
-/* Allocates everything the session will ever need.  OPTS may be NULL. */
+/*
+ * Reserves all memory the session will ever need; pages of the caches come into use with the tokens
+ * that fill them.  OPTS may be NULL.
+ */
 SLUICE_API int sluice_session_open(sluice_session **session, sluice_engine *engine,
                                    const struct sluice_session_opts *opts, struct sluice_err *err);
 SLUICE_API void sluice_session_close(sluice_session **session);
 
 /*
  * Callbacks of sluice_session_sync(); any may be NULL.  A non-zero return stops the work with
- * SLUICE_ECANCELLED; tokens already computed stay in the session.
+ * SLUICE_ECANCELLED; the chunks that were finished before stay in the session.
  */
 struct sluice_sync_callbacks {
     void *user;
@@ -181,7 +186,10 @@ SLUICE_API int sluice_session_sync(sluice_session *session, const int32_t *token
 /* Appends one token and computes its logits. */
 SLUICE_API int sluice_session_step(sluice_session *session, int32_t token, struct sluice_err *err);
 
-/* Logits after the last token: float[vocab], owned by the session; NULL while it is empty. */
+/*
+ * Logits after the last token: float[vocab], owned by the session.  NULL while the session is
+ * empty, and after a call that failed or was cancelled: sync it again.
+ */
 SLUICE_API const float *sluice_session_logits(const sluice_session *session);
 
 /* Number of tokens held. */
@@ -201,7 +209,10 @@ SLUICE_API int32_t sluice_session_sample(sluice_session *session,
                                          const struct sluice_sampling *sampling,
                                          struct sluice_err *err);
 
-/* Asks a running sync or step to stop soon.  May be called from any thread or signal handler. */
+/*
+ * Stops the running sync or step soon (before the next layer), or else the next one.  May be called
+ * from any thread or signal handler.
+ */
 SLUICE_API void sluice_session_cancel(sluice_session *session);
 
 struct sluice_stats {
@@ -210,7 +221,7 @@ struct sluice_stats {
     double prefill_seconds;
     double decode_seconds;
     uint64_t expert_uses;     /* experts a token was routed to */
-    uint64_t expert_bytes;    /* read from the drive by the reader */
+    uint64_t expert_bytes;    /* read by the engine's reader, for all sessions */
     uint64_t kv_bytes;        /* memory of this session's caches */
     uint64_t sparse_queries;  /* (layer, query) pairs that attended to selected keys only */
 };

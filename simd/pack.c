@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files and kernels are little-endian");
+
 bool sl_packing_valid(const struct sl_packing *p)
 {
     if (p->rows == 0 || p->cols == 0 || p->count == 0)

@@ -6,9 +6,11 @@ lints = \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels
 unit_tests = tests/unit/test_options tests/unit/test_tokenizer tests/unit/test_container \
+    tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
-cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh
+cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
+    tests/cli/conversion.sh
 EXTRA_DIST += tests/cli/common.sh tests/cli/example.c
 
 TEST_EXTENSIONS = .sh
@@ -45,6 +47,23 @@ tests_unit_test_tokenizer_LDADD = libtext.la libbase.la $(cmocka_libs)
 tests_unit_test_container_SOURCES = tests/unit/test_container.c
 tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c
+tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_model_SOURCES = tests/unit/test_model.c
+tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_model_LDADD = libmodel.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
+
+tests_unit_test_moe_SOURCES = tests/unit/test_moe.c
+tests_unit_test_moe_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_moe_LDADD = libmoe.la libstream.la libmodel.la libcontainer.la libbase.la \
+    libsimd.la $(cmocka_libs) -lm
+
+tests_unit_test_sample_SOURCES = tests/unit/test_sample.c
+tests_unit_test_sample_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_sample_LDADD = libsample.la libbase.la $(cmocka_libs) -lm
 
 tests_unit_test_quant_SOURCES = tests/unit/test_quant.c
 tests_unit_test_quant_CPPFLAGS = $(cmocka_cppflags)

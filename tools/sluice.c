@@ -14,7 +14,7 @@
 static const struct sl_verb verbs[] = {
     {"quantize", "turn a published checkpoint into a Sluice container", sl_verb_quantize},
     {"run", "answer a prompt", sl_verb_run},
-    {"inspect", "show what a container or a checkpoint holds", sl_verb_inspect},
+    {"inspect", "show what a container holds", sl_verb_inspect},
     {"verify", "check every byte of a container against its checksums", sl_verb_verify},
     {"eval", "measure a container", sl_verb_eval},
     {0},

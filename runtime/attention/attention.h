@@ -14,10 +14,10 @@
 
 struct sl_cache_types {
     enum sl_cache kv;
-    enum sl_cache index;
+    enum sl_cache index; /* 0: no selection, every key is attended to */
 };
 
-/* One layer's caches for CAPACITY tokens: latent rows, and index keys where there is an indexer. */
+/* One layer's caches for CAPACITY tokens: latent rows, and index keys where keys are selected. */
 struct sl_layer_cache {
     struct sl_kv kv;
     uint8_t *keys; /* [ceil(capacity/16)] key panels */
@@ -49,7 +49,6 @@ struct sl_attention {
     const struct sl_compute *compute;
     const struct sl_hooks *hooks; /* or NULL */
     struct sl_cache_types types;
-    bool dense;                   /* ignore the indexer */
     size_t chunk;                 /* most tokens per call */
     size_t capacity;              /* tokens of a cache */
     float softmax_scale;

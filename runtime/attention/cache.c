@@ -14,7 +14,7 @@ void sl_cache_take(struct sl_layer_cache *cache, struct sl_arena *arena, const s
     kv->tail_stride = sl_round_up(sl_kv_tail_bytes(types.kv, c->kv_lora, c->rope), 4);
     kv->latent = sl_arena_take(arena, capacity, kv->latent_stride);
     kv->tail = sl_arena_take(arena, capacity, kv->tail_stride);
-    if (c->index_heads > 0)
+    if (types.index)
         cache->keys = sl_arena_take(arena, sl_ceil_div(capacity, SL_KEY_PANEL),
                                     sl_key_panel_bytes(types.index, c->index_dim));
 }

@@ -19,7 +19,7 @@ struct sl_attention_call {
 /* True when the query at POSITION attends to a selection. */
 static inline bool sl_is_sparse(const struct sl_attention *a, size_t position)
 {
-    return a->config->index_heads > 0 && !a->dense && position + 1 > a->config->index_topk;
+    return a->types.index && position + 1 > a->config->index_topk;
 }
 
 /* Normalises, rotates and stores the index key of token T. */

@@ -45,7 +45,7 @@ void sl_attention_take(struct sl_attention *a, struct sl_arena *arena)
     a->block = sl_arena_take(arena, (size_t)a->compute->team.threads * c->kv_lora, sizeof(float));
     a->values = sl_arena_take(arena, n * heads * c->v_dim, sizeof(float));
     sl_codes_take(&a->values_codes, arena, n, heads * c->v_dim);
-    if (c->index_heads == 0)
+    if (!a->types.index)
         return;
     a->index_key = sl_arena_take(arena, n * c->index_dim, sizeof(float));
     a->index_weight = sl_arena_take(arena, n * c->index_heads, sizeof(float));
@@ -102,7 +102,7 @@ static void project_x(const struct sl_attention_call *call)
         {SL_INDEX_WEIGHT, a->index_weight, c->index_heads},
     };
     struct sl_product products[4];
-    size_t n = c->index_heads ? 4 : 2;
+    size_t n = a->types.index ? 4 : 2;
     for (size_t i = 0; i < n; i++) {
         const struct sl_matrix *w = &call->w->matrix[jobs[i].role];
         products[i] = (struct sl_product){
@@ -132,7 +132,7 @@ static void store_token(const struct sl_attention_call *call, size_t t)
     ops->rmsnorm(latent, call->w->vector[SL_KV_A_NORM], c->rms_eps, c->kv_lora, latent);
     ops->rope_interleaved(rope, a->cosine + t * pairs, a->sine + t * pairs, pairs);
     ops->kv_store(&call->cache->kv, call->position + t, latent, rope);
-    if (c->index_heads > 0)
+    if (a->types.index)
         sl_index_put_key(call, t);
 }
 

@@ -13,6 +13,9 @@ int sl_fail(struct sluice_err *err, int code, const char *format, ...)
         va_start(args, format);
         vsnprintf(err->msg, sizeof err->msg, format, args);
         va_end(args);
+        for (char *c = err->msg; *c; c++) /* messages quote files: no escape sequences */
+            if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f)
+                *c = '?';
         err->code = code;
     }
     return code;

@@ -33,11 +33,35 @@ bool sl_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* Makes the directory entry of PATH durable. */
+static int sync_parent(const char *path, struct sluice_err *err)
+{
+    char dir[SL_PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", path);
+    for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--)
+        dir[n - 1] = 0;
+    char *slash = strrchr(dir, '/');
+    if (slash)
+        *(slash == dir ? slash + 1 : slash) = 0;
+    else
+        strcpy(dir, ".");
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (failed && failed != EINVAL) /* some file systems cannot sync a directory */
+        return sl_fail_errno(err, SLUICE_EIO, failed, "cannot sync directory %s", dir);
+    return 0;
+}
+
 int sl_make_directory(const char *dir, struct sluice_err *err)
 {
-    if (mkdir(dir, 0777) == 0 || (errno == EEXIST && sl_is_directory(dir)))
+    if (mkdir(dir, 0777) == 0)
+        return sync_parent(dir, err);
+    int failed = errno;
+    if (failed == EEXIST && sl_is_directory(dir))
         return 0;
-    return sl_fail_errno(err, SLUICE_EIO, errno, "cannot create directory %s", dir);
+    return sl_fail_errno(err, SLUICE_EIO, failed, "cannot create directory %s", dir);
 }
 
 /* Opens PATH for reading; *size receives its length.  Only regular files: a FIFO would hang us. */
@@ -138,7 +162,8 @@ int sl_newfile_open(struct sl_newfile *f, const char *path, struct sluice_err *e
     if (snprintf(f->path, sizeof f->path, "%s", path) >= (int)sizeof f->path)
         return sl_fail(err, SLUICE_EARG, "%.200s…: path too long", path);
     snprintf(f->temporary, sizeof f->temporary, "%s.part", path);
-    f->fd = open(f->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    unlink(f->temporary); /* of a run that was killed; never written through a link */
+    f->fd = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (f->fd < 0)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot create %s", f->temporary);
     return 0;
@@ -156,25 +181,6 @@ int sl_newfile_write_at(struct sl_newfile *f, const void *data, size_t len, uint
                                  (unsigned long long)(offset + done));
         done += (size_t)n;
     }
-    return 0;
-}
-
-/* Makes the directory entry of PATH durable. */
-static int sync_parent(const char *path, struct sluice_err *err)
-{
-    char dir[SL_PATH_MAX];
-    snprintf(dir, sizeof dir, "%s", path);
-    char *slash = strrchr(dir, '/');
-    if (slash)
-        *(slash == dir ? slash + 1 : slash) = 0;
-    else
-        strcpy(dir, ".");
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
-    if (fd >= 0)
-        close(fd);
-    if (failed && failed != EINVAL) /* some file systems cannot sync a directory */
-        return sl_fail_errno(err, SLUICE_EIO, failed, "cannot sync directory %s", dir);
     return 0;
 }
 

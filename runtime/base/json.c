@@ -14,13 +14,9 @@ int sl_json_parse(const char *name, const char *data, size_t len, json_t **root,
 {
     json_error_t where;
     *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &where);
-    if (!*root) {
-        for (char *c = where.text; *c; c++) /* it quotes the file: no escape sequences */
-            if ((unsigned char)*c < ' ' || *c == 0x7f)
-                *c = '?';
+    if (!*root)
         return sl_fail(err, SLUICE_EFORMAT, "%s: not valid JSON: line %d column %d: %s", name,
                        where.line, where.column, where.text);
-    }
     if (!json_is_object(*root)) {
         json_decref(*root);
         *root = NULL;
@@ -130,5 +126,8 @@ int sl_json_string(const json_t *object, const char *path, const char *key, cons
     if (!json_is_string(value))
         return wrong(value, path, key, "a string", err);
     *out = json_string_value(value);
+    for (const char *c = *out; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            return wrong(value, path, key, "a string without control characters", err);
     return 0;
 }

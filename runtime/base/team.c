@@ -6,7 +6,8 @@
 
 struct sl_team sl_team_make(unsigned threads)
 {
-    return (struct sl_team){.threads = threads ? threads : (unsigned)omp_get_num_procs()};
+    unsigned processors = (unsigned)omp_get_num_procs();
+    return (struct sl_team){.threads = threads && threads < processors ? threads : processors};
 }
 
 void sl_team_run(const struct sl_team *team, size_t n, size_t grain, sl_work_fn *work, void *arg)

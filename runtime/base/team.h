@@ -9,7 +9,7 @@ struct sl_team {
     unsigned threads;
 };
 
-/* THREADS 0: every processor this process may use. */
+/* THREADS 0, or more than this process has processors: as many as it has. */
 struct sl_team sl_team_make(unsigned threads);
 
 /*

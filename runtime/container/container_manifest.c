@@ -182,6 +182,24 @@ static int read_members(struct sl_manifest *m, struct sluice_err *err)
     return status < 0 ? status : read_files(m, err);
 }
 
+/* A file that the runtime would read although nothing vouches for it. */
+static int refuse_strangers(const struct sl_manifest *m, const char *dir, struct sluice_err *err)
+{
+    static const char *const names[] = {"config.json", "generation_config.json", "tokenizer.json"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[SL_PATH_MAX];
+        int status = sl_path_join(path, dir, names[i], err);
+        if (status < 0)
+            return status;
+        if (sl_file_exists(path) && !sl_manifest_find(m, names[i]))
+            return sl_fail(err, SLUICE_EFORMAT,
+                           "%s: not listed in " SL_MANIFEST "; remove it, or convert into a new "
+                           "directory",
+                           path);
+    }
+    return 0;
+}
+
 int sl_manifest_open(struct sl_manifest **out, const char *dir, struct sluice_err *err)
 {
     char *text = NULL;
@@ -197,6 +215,8 @@ int sl_manifest_open(struct sl_manifest **out, const char *dir, struct sluice_er
         (status = sl_parse_json(m->path, text, size, &m->root, err)) < 0)
         goto done;
     status = read_members(m, err);
+    if (status == 0)
+        status = refuse_strangers(m, dir, err);
 done:
     free(text);
     if (status < 0)

@@ -157,16 +157,32 @@ static int read_yarn(struct sl_config *c, const json_t *scaling, const char *pat
     return 0;
 }
 
+/* The object KEY, or NULL when it is missing or null; another type would silently mean no YaRN. */
+static int rope_block(const json_t *root, const char *path, const char *key, const json_t **block,
+                      struct sluice_err *err)
+{
+    *block = json_object_get(root, key);
+    if (!*block || json_is_object(*block))
+        return 0;
+    if (!json_is_null(*block))
+        return sl_fail(err, SLUICE_EFORMAT, "%s: \"%s\" is neither an object nor null", path, key);
+    *block = NULL;
+    return 0;
+}
+
 /* rope_theta and YaRN; newer exports nest both in "rope_parameters". */
 static int read_rope(struct sl_config *c, const json_t *root, const char *path,
                      struct sluice_err *err)
 {
-    const json_t *scaling = json_object_get(root, "rope_parameters");
-    const json_t *theta_in = root;
-    if (json_is_object(scaling))
+    const json_t *scaling, *theta_in = root;
+    const json_t *older;
+    int found = rope_block(root, path, "rope_parameters", &scaling, err);
+    if (found < 0 || (found = rope_block(root, path, "rope_scaling", &older, err)) < 0)
+        return found;
+    if (scaling)
         theta_in = json_object_get(scaling, "rope_theta") ? scaling : root;
     else
-        scaling = json_object_get(root, "rope_scaling");
+        scaling = older;
     double theta = 10000;
     int status = sl_json_number(theta_in, path, "rope_theta", 1, 1e12, &theta, &c->rope_theta, err);
     if (status < 0 || !json_is_object(scaling))
@@ -220,7 +236,7 @@ static int check_relations(const struct sl_config *c, const char *path, struct s
         {c->groups_used <= c->groups &&
              c->experts_used > c->experts / c->groups * c->groups_used,
          "num_experts_per_tok exceeds the experts of topk_group groups"},
-        {c->experts / c->groups < 2 && c->groups > 1, "groups of one expert"},
+        {c->experts / c->groups < 2 && c->groups > 1, "n_group leaves groups of one expert"},
         {c->rope % 2 != 0, "qk_rope_head_dim is odd"},
         {c->index_heads && c->index_dim % 4 != 0, "index_head_dim is not a multiple of 4"},
         {c->index_heads && c->index_dim < c->rope, "index_head_dim is below qk_rope_head_dim"},

@@ -64,9 +64,12 @@ static int check_file(struct opening *o, const char *name)
                        "%s: %zu bytes, %" PRIu64 " wanted: truncated or replaced; copy it again "
                        "from where it came, or delete it and run sluice quantize again",
                        o->path, o->out->map.size, entry->bytes);
-    if (sl_hash(o->out->map.data, o->out->map.size) != entry->xxh3)
-        return sl_explain_damage(o->path, o->err);
-    return 0;
+    /* Read, not mapped: a bad sector is an error then and not a signal. */
+    uint64_t hash;
+    int status = sl_file_hash(o->path, &hash, o->err);
+    if (status == 0 && hash != entry->xxh3)
+        status = sl_explain_damage(o->path, o->err);
+    return status;
 }
 
 static int open_file(struct opening *o, const char *name)
@@ -78,6 +81,8 @@ static int open_file(struct opening *o, const char *name)
         status = check_file(o, name);
     if (status == 0)
         status = sl_safetensors_open(&o->st, o->path, o->err);
+    if (status == 0 && o->st->file_bytes != o->out->map.size)
+        status = sl_fail(o->err, SLUICE_EIO, "%s: replaced while it was being opened", o->path);
     return status;
 }
 
@@ -212,6 +217,8 @@ int sl_weights_open(struct sl_weights **out, const char *dir, bool with_mtp, str
     int status = sl_manifest_open(&w->manifest, dir, err);
     if (status == 0)
         status = check_copied_files(w->manifest, dir, err);
+    if (status == 0 && !sl_manifest_find(w->manifest, "config.json"))
+        status = sl_fail(err, SLUICE_EFORMAT, "%s: does not list config.json", w->manifest->path);
     if (status == 0)
         status = sl_config_read(&w->config, dir, err);
     if (status == 0 && with_mtp && w->config.mtp_layers == 0)

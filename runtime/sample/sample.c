@@ -67,7 +67,8 @@ static size_t weigh(const struct sl_sampler *s, const float *logits, size_t n, f
     *total = 0;
     for (size_t i = 0; i < n; i++)
         if (may_draw(s, logits, i)) {
-            float p = s->exponential((logits[i] - most) / s->temperature);
+            /* infinity minus itself is no number */
+            float p = logits[i] == most ? 1 : s->exponential((logits[i] - most) / s->temperature);
             s->scratch[count++] = (struct sl_candidate){p, (int32_t)i};
             *total += (double)p;
         }

@@ -83,9 +83,9 @@ int sl_expert_file_open(struct sl_expert_file *f, const char *dir, const struct 
     sl_expert_layout_fill(&f->layout);
     if ((status = bind_tensors(f, st, err)) < 0)
         goto done;
-    f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    f->fd = fcntl(st->fd, F_DUPFD_CLOEXEC, 0);
     if (f->fd < 0)
-        status = sl_fail_errno(err, SLUICE_EIO, errno, "cannot open %s", f->path);
+        status = sl_fail_errno(err, SLUICE_EIO, errno, "cannot keep %s open", f->path);
 done:
     sl_safetensors_close(&st);
     if (status < 0)

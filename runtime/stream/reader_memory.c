@@ -72,7 +72,8 @@ static int memory_submit(struct sl_reader *r, struct sl_read *read, struct sluic
     while (m->file != read->file)
         m++;
     const struct sl_expert_layout *layout = &read->file->layout;
-    (void)err;
+    if (r->tail - r->head == SL_READS)
+        return sl_fail(err, SLUICE_EARG, "more than %d reads at a time", SL_READS);
     read->err.code = 0;
     read->data = m->map + read->file->data + read->expert * layout->stride;
     for (uint64_t c = 0; !m->checked[read->expert] && c < layout->chunks; c++)

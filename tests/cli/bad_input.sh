@@ -139,6 +139,7 @@ printf '\001\000\000\000\003\002\000\000' > ids # 515: one past the vocabulary
 expect 2 'token 1 is 515' 514 -- logits good --reader memory
 printf '\377\377\377\377' > ids
 expect 2 'token 0 is -1' -- logits good --reader memory
+expect 2 nothere -- "$sluice" eval logits -m good --tokens nothere --out logits
 printf '\001\000' > ids
 expect 2 ids int32 -- logits good --reader memory
 : > ids
@@ -147,5 +148,13 @@ head -c 4000 /dev/zero > ids # 1,000 tokens, a context of 512
 expect 2 1000 512 max_position_embeddings -- logits good --reader memory
 expect 1 'context full' 1000 100 -- "$sluice" eval logits -m good --tokens ids --out logits --ctx 100
 expect 3 tokenizer.json -- "$sluice" run -m good -p text
+expect 0 -- "$sluice" quantize "$top/demo" demo --profile max
+printf '\001\000\000\000' > ids
+expect 2 'not a regular file' -- "$sluice" eval logits -m good --tokens ids --out /dev/null
+[ -c /dev/null ] || bad "/dev/null was replaced"
+: > real && ln -s real link
+expect 0 -- "$sluice" eval logits -m good --tokens ids --out link
+[ -L link ] && [ -s real ] || bad "a link was replaced, not followed"
+expect 1 'standard input' -- sh -c "'$sluice' run -m '$work/demo' < /"
 expect 2 --mtp -- "$sluice" eval logits -m good --tokens ids --out logits --mtpp
 finish

@@ -13,10 +13,12 @@
 
 #include "tests/model/harness.h"
 
-static struct run baseline(const char *model, const char *profile, const struct golden *g)
+static struct run baseline(const char *model, const char *profile,
+                           enum sluice_cache_type cache, const struct golden *g)
 {
     struct run r = {.container = strdup(converted(model, profile)), .threads = 1, .chunk = g->n,
-                    .reader = SLUICE_READER_MEMORY, .mtp = g->drafts != NULL};
+                    .reader = SLUICE_READER_MEMORY, .mtp = g->drafts != NULL,
+                    .session = {.kv = cache, .index = cache}};
     run_tokens(&r, g->tokens, g->n);
     return r;
 }
@@ -35,11 +37,11 @@ static void check_same(const char *what, const struct golden *g, const struct ru
 }
 
 /* All ways to cut the work, over a sequence long enough for selection. */
-static void check_cuts(const char *model, const char *profile)
+static void check_cuts(const char *model, const char *profile, enum sluice_cache_type cache)
 {
     struct golden g;
     golden_open(&g, model, "mid");
-    struct run want = baseline(model, profile, &g);
+    struct run want = baseline(model, profile, cache, &g);
     const struct {
         const char *what;
         size_t chunk;
@@ -53,7 +55,8 @@ static void check_cuts(const char *model, const char *profile)
     };
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         struct run r = {.container = want.container, .threads = cuts[i].threads,
-                        .chunk = cuts[i].chunk, .reader = cuts[i].reader, .mtp = want.mtp};
+                        .chunk = cuts[i].chunk, .reader = cuts[i].reader, .mtp = want.mtp,
+                        .session = {.kv = cache, .index = cache}};
         check_same(cuts[i].what, &g, &want, &r);
     }
     run_close(&want);
@@ -64,17 +67,21 @@ static void check_cuts(const char *model, const char *profile)
 static void test_cuts_demo(void **unused)
 {
     (void)unused;
-    check_cuts("demo", "quality");
+    check_cuts("demo", "quality", SLUICE_CACHE_AUTO);
 }
 
 static void test_cuts_tiny(void **unused)
 {
-    static const char *const profiles[] = {"quality", "small", "int4", "reference"};
+    static const char *const profiles[] = {"quality", "balanced", "small", "int4", "max",
+                                           "reference"};
     (void)unused;
-    for (size_t i = 0; i < 4; i++) {
-        check_cuts("tiny-v32", profiles[i]);
-        check_cuts("tiny-v3", profiles[i]);
+    for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) {
+        check_cuts("tiny-v32", profiles[i], SLUICE_CACHE_AUTO);
+        check_cuts("tiny-v3", profiles[i], SLUICE_CACHE_AUTO);
     }
+    check_cuts("tiny-v32", "quality", SLUICE_CACHE_BF16);
+    check_cuts("tiny-v32", "quality", SLUICE_CACHE_F32);
+    check_cuts("tiny-v3", "reference", SLUICE_CACHE_INT8);
 }
 
 /* A session fed in odd ways must end with the logits of a fresh one. */

@@ -463,7 +463,7 @@ static void progress_without_terminal_is_quiet(void **state)
     (void)state;
     forget_texts();
     FILE *out = open_memstream(&out_text, &size);
-    sl_progress_open(&progress, out, "quantising", SL_PROGRESS_FILES);
+    sl_progress_open(&progress, out, "quantising", SL_PROGRESS_TOKENS);
     sl_progress_update(&progress, 0, 200);
     progress.started -= 10;
     for (uint64_t done = 21; done <= 200; done++)

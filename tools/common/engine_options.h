@@ -32,13 +32,15 @@ extern const char *const sl_cache_names[];
      .help = "Precision of the latent KV cache; auto: int8, f32 for a reference container",       \
      .group = "Model"},                                                                           \
     {.name = "index-type", SL_FIELD(SL_ENUM, T, m.index), .fallback = "auto",                     \
-     .names = sl_cache_names, .help = "Precision of the indexer's keys; auto: as for --kv-type",  \
+     .names = sl_cache_names,                                                                     \
+     .help = "Precision of the indexer's keys; auto: int8, f32 for a reference container",  \
      .group = "Model"},                                                                           \
     {.name = "dense", SL_FIELD(SL_FLAG, T, m.dense),                                              \
      .help = "Attend to every token, without the indexer's selection", .group = "Model"},         \
     {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, T, m.threads), .value = "N",            \
      .fallback = "0", .low = 0, .high = 4096,                                                     \
-     .help = "Compute threads; 0: one per processor", .group = "Machine"},                        \
+     .help = "Compute threads; 0, or more than there are: one per processor",                    \
+     .group = "Machine"},                        \
     {.name = "reader", SL_FIELD(SL_ENUM, T, m.reader), .fallback = "auto",                        \
      .names = sl_reader_names,                                                                    \
      .help = "How experts reach memory: mapped, or read on demand; auto: mapped when they fit",   \

@@ -5,21 +5,14 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "runtime/base/clock.h"
 #include "tools/common/status.h"
 
 #define REDRAW_SECONDS 0.2
 
 enum { LINE_BYTES = 256 };
-
-static double now_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 void sl_progress_open(struct sl_progress *progress, FILE *out, const char *what,
                       enum sl_progress_unit unit)
@@ -28,15 +21,14 @@ void sl_progress_open(struct sl_progress *progress, FILE *out, const char *what,
     progress->terminal = isatty(fileno(out)) == 1;
 }
 
-/* "1.2 GiB of 3.4 GiB", "12 of 163 files" */
+/* "1.2 GiB of 3.4 GiB", "12 of 163 tokens" */
 static void format_amount(char *out, size_t size, enum sl_progress_unit unit, uint64_t done,
                           uint64_t total)
 {
     if (unit == SL_PROGRESS_BYTES)
         snprintf(out, size, "%s of %s", sl_human_bytes(done).text, sl_human_bytes(total).text);
     else
-        snprintf(out, size, "%" PRIu64 " of %" PRIu64 " %s", done, total,
-                 unit == SL_PROGRESS_TOKENS ? "tokens" : "files");
+        snprintf(out, size, "%" PRIu64 " of %" PRIu64 " tokens", done, total);
 }
 
 static void format_line(const struct sl_progress *progress, char line[LINE_BYTES], double elapsed,
@@ -74,7 +66,7 @@ static void draw_terminal(struct sl_progress *progress, const char *line, double
 
 void sl_progress_update(struct sl_progress *progress, uint64_t done, uint64_t total)
 {
-    double now = now_seconds();
+    double now = sl_now();
     char line[LINE_BYTES];
     if (!progress->terminal)
         return;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum sl_progress_unit { SL_PROGRESS_BYTES, SL_PROGRESS_TOKENS, SL_PROGRESS_FILES };
+enum sl_progress_unit { SL_PROGRESS_BYTES, SL_PROGRESS_TOKENS };
 
 struct sl_progress {
     FILE *out;

@@ -64,6 +64,8 @@ static int read_tokens(const char *path, int32_t **tokens, size_t *n, struct slu
     char *data;
     size_t bytes;
     *tokens = NULL;
+    if (!sl_file_exists(path))
+        return sl_fail(err, SLUICE_EARG, "%s: no such file", path);
     int status = sl_file_read(path, MAX_TOKEN_BYTES, &data, &bytes, err);
     if (status < 0)
         return status;
@@ -75,18 +77,33 @@ static int read_tokens(const char *path, int32_t **tokens, size_t *n, struct slu
     return 0;
 }
 
+/* The file to replace: links are followed; what is there and no file (/dev/null) is refused. */
+static int resolve_out(const char *out, char path[SL_PATH_MAX], struct sluice_err *err)
+{
+    if (!realpath(out, path)) {
+        snprintf(path, SL_PATH_MAX, "%s", out);
+        return 0;
+    }
+    if (!sl_file_exists(path))
+        return sl_fail(err, SLUICE_EARG, "%s: not a regular file; logits are written to one", out);
+    return 0;
+}
+
 static int compute(const struct logits_options *o, sluice_engine *engine, const int32_t *tokens,
                    size_t n, struct sluice_err *err)
 {
     struct sluice_model_info info;
     sluice_session *session = NULL;
     struct writing w = {.err = err};
+    char out[SL_PATH_MAX];
     w.file.fd = -1;
     sluice_engine_info(engine, &info);
     w.row_bytes = (size_t)info.vocab * sizeof(float);
-    int status = sl_open_session(&session, engine, &o->engine, n, err);
+    int status = resolve_out(o->out, out, err);
     if (status == 0)
-        status = sl_newfile_open(&w.file, o->out, err);
+        status = sl_open_session(&session, engine, &o->engine, n, err);
+    if (status == 0)
+        status = sl_newfile_open(&w.file, out, err);
     if (status == 0) {
         const struct sluice_sync_callbacks callbacks = {
             .user = &w,
@@ -120,10 +137,10 @@ int sl_verb_eval_logits(int argc, char **argv)
     int status = sl_options_parse(&command, argc, argv, &o, stdout, stderr);
     if (status >= 0)
         return status;
-    sl_interrupt_install();
     status = read_tokens(o.tokens, &tokens, &n, &err);
     if (status == 0)
         status = sl_open_engine(&engine, &o.engine, o.mtp, &err);
+    sl_interrupt_install(); /* before, Ctrl-C simply ends the program */
     if (status == 0)
         status = compute(&o, engine, tokens, n, &err);
     sluice_engine_close(&engine);

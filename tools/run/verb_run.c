@@ -53,27 +53,26 @@ static const struct sl_command command = {
     .examples = examples,
 };
 
-/* All of standard input, NUL-terminated; NULL when it fails. */
-static char *read_stdin(size_t *len)
+static int fail(struct sluice_err *err, int code, const char *text)
 {
-    size_t room = 4096;
-    char *text = malloc(room);
+    snprintf(err->msg, sizeof err->msg, "%s", text);
+    return err->code = code;
+}
+
+/* All of standard input into *text (malloc'ed). */
+static int read_stdin(char **text, size_t *len, struct sluice_err *err)
+{
+    size_t n;
     *len = 0;
-    while (text) {
-        size_t n = fread(text + *len, 1, room - *len - 1, stdin);
+    if (!(*text = malloc(MAX_PROMPT + 1)))
+        return fail(err, SLUICE_ENOMEM, "out of memory: prompt");
+    while ((n = fread(*text + *len, 1, MAX_PROMPT + 1 - *len, stdin)) > 0)
         *len += n;
-        if (n == 0 || *len > MAX_PROMPT)
-            break;
-        if (room - *len < 2) {
-            char *longer = realloc(text, room *= 2);
-            if (!longer)
-                free(text);
-            text = longer;
-        }
-    }
-    if (text)
-        text[*len] = 0;
-    return text;
+    if (ferror(stdin))
+        return fail(err, SLUICE_EIO, "cannot read the prompt from standard input");
+    if (*len > MAX_PROMPT)
+        return fail(err, SLUICE_EARG, "the prompt on standard input is longer than 64 MiB");
+    return 0;
 }
 
 /* The prompt's tokens; returns their number or a status. */
@@ -81,13 +80,11 @@ static int64_t read_prompt(const struct run_options *o, const sluice_engine *eng
                            int32_t **tokens, struct sluice_err *err)
 {
     size_t len = o->prompt ? strlen(o->prompt) : 0;
-    char *input = o->prompt ? NULL : read_stdin(&len);
-    int64_t n;
-    if (!o->prompt && !input) {
-        snprintf(err->msg, sizeof err->msg, "out of memory: prompt");
-        return err->code = SLUICE_ENOMEM;
-    }
-    n = sluice_tokenize(engine, o->prompt ? o->prompt : input, len, SLUICE_ADD_BOS, tokens, err);
+    char *input = NULL;
+    int64_t n = o->prompt ? 0 : read_stdin(&input, &len, err);
+    if (n == 0)
+        n = sluice_tokenize(engine, o->prompt ? o->prompt : input, len, SLUICE_ADD_BOS, tokens,
+                            err);
     free(input);
     return n;
 }
@@ -179,7 +176,9 @@ static int run(const struct run_options *o, struct sluice_err *err)
     size_t room = (size_t)n + o->n < (size_t)info.context ? (size_t)n + o->n : (size_t)info.context;
     if ((status = sl_open_session(&session, engine, &o->engine, room, err)) < 0)
         goto done;
+    /* From here on Ctrl-C ends the answer; before, it ends the program. */
     struct sl_interrupt_action cancel = {cancel_session, session};
+    sl_interrupt_install();
     sl_interrupt_set_action(&cancel);
     if ((status = prefill(session, tokens, (size_t)n, err)) == 0)
         status = generate(session, text, o, &info, o->engine.context ? o->engine.context : room,
@@ -204,7 +203,6 @@ int sl_verb_run(int argc, char **argv)
         return status;
     if (!o.prompt && isatty(STDIN_FILENO))
         return sl_usage_error(&command, stderr, "no prompt: give -p TEXT or pipe one in");
-    sl_interrupt_install();
     if (run(&o, &err) < 0)
         return sl_report(&err);
     return sl_interrupted() ? SL_EXIT_INTERRUPTED : SL_EXIT_OK;

@@ -41,12 +41,26 @@ static void show_progress(void *user, uint64_t done, uint64_t total)
     sl_progress_update(&v->progress, done, total);
 }
 
+/* JSON wants UTF-8; a path or a cut message may not be. */
+static json_t *json_text(const char *text)
+{
+    char ascii[sizeof((struct sluice_err *)0)->msg];
+    json_t *whole = json_string(text);
+    if (whole)
+        return whole;
+    snprintf(ascii, sizeof ascii, "%s", text);
+    for (char *c = ascii; *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    return json_string(ascii);
+}
+
 static void show_problem(void *user, const char *text)
 {
     struct verifying *v = user;
     sl_progress_close(&v->progress);
     if (v->problems)
-        json_array_append_new(v->problems, json_string(text));
+        json_array_append_new(v->problems, json_text(text));
     else
         printf("%s\n", text);
 }

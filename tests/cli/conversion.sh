@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Conversions that are killed, interrupted, doubled or pointed at the wrong place: what comes out is
+# the same container, or nothing and a reason.
+. "${top_srcdir:-.}/tests/cli/common.sh"
+
+same() {
+    for file in want/*; do
+        cmp "$file" "$1/${file#want/}" || bad "$2: ${file#want/} differs"
+    done
+    [ "$(find want | wc -l)" -eq "$(find "$1" | wc -l)" ] || bad "$2: other files: $(ls "$1")"
+}
+
+expect 0 -- "$sluice" quantize "$top/demo" want
+
+# ---- killed at any moment -----------------------------------------------------------------------
+for pause in 0.05 0.2 0.35 0.5 0.7 0.9 1.2; do
+    "$sluice" quantize "$top/demo" killed --threads 1 > /dev/null 2>&1 &
+    sleep $pause
+    kill -9 $! 2> /dev/null || true
+    wait $! 2> /dev/null || true
+done
+expect 0 -- "$sluice" quantize "$top/demo" killed
+same killed "killed and resumed"
+
+# ---- Ctrl-C -------------------------------------------------------------------------------------
+setsid "$sluice" quantize "$top/demo" stopped --threads 1 > out 2> err &
+sleep 0.4
+kill -INT $!
+code=0
+wait $! || code=$?
+[ "$code" -eq 130 ] || bad "exit code $code after SIGINT"
+grep -q 'same command continues' err || bad "no hint after SIGINT: $(cat err)"
+[ ! -e stopped/sluice.json ] || bad "an interrupted conversion left sluice.json"
+[ -z "$(find stopped -name '*.part')" ] || bad "an interrupted conversion left a partial file"
+expect 0 'found complete' -- "$sluice" quantize "$top/demo" stopped
+same stopped "interrupted and resumed"
+
+# ---- two at once --------------------------------------------------------------------------------
+"$sluice" quantize "$top/demo" two --threads 1 > /dev/null 2>&1 &
+sleep 0.4
+expect 2 'another conversion' -- "$sluice" quantize "$top/demo" two --profile small
+wait $! || bad "the first of two conversions failed"
+same two "two at once"
+
+# ---- the wrong place ----------------------------------------------------------------------------
+cp -R "$top/tests/golden/tiny-v3/checkpoint" other
+chmod -R u+w other
+expect 2 'not a container' -- "$sluice" quantize "$top/demo" other
+diff -r "$top/tests/golden/tiny-v3/checkpoint" other || bad "a checkpoint was touched"
+: > victim
+mkdir linked && ln -s ../victim linked/head.safetensors.part
+expect 0 -- "$sluice" quantize "$top/demo" linked
+[ ! -s victim ] || bad "a partial file was written through a link"
+same linked "a link in the way"
+
+# ---- another source with the same headers --------------------------------------------------------
+cp -R "$top/demo" changed
+chmod -R u+w changed
+last=changed/model-00003-of-00003.safetensors
+size=$(size_of $last)
+head -c $((size / 2)) /dev/zero | tr '\000' '\101' |
+    dd of=$last bs=4096 seek=$((size / 8192)) count=$((size / 8192 - 1)) conv=notrunc status=none
+expect 2 'another source' -- "$sluice" quantize changed want
+
+# ---- links in their own name ----------------------------------------------------------------------
+ln -s want link
+expect 0 good -- "$sluice" verify link
+finish

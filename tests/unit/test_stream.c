@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runtime/stream: both readers deliver the bytes that were written and nothing else, name damage,
+ * refuse bad layouts, and leave neither files nor threads behind.  Works on a container of two
+ * expert files that it writes by hand.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "runtime/stream/stream.h"
+
+/* ---- files ---------------------------------------------------------------------------------- */
+
+static char root[256]; /* the container */
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* root/NAME; good until four more calls. */
+static const char *at(const char *name)
+{
+    static char ring[4][400];
+    static unsigned turn;
+    char *out = ring[turn++ % 4];
+    snprintf(out, sizeof ring[0], "%s/%s", root, name);
+    return out;
+}
+
+static void put(const char *name, const void *data, size_t len)
+{
+    int fd = open(at(name), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, len), len);
+    close(fd);
+}
+
+static size_t size_of(const char *name)
+{
+    struct stat st;
+    assert_int_equal(stat(at(name), &st), 0);
+    return (size_t)st.st_size;
+}
+
+static void flip(const char *name, size_t byte, int bit)
+{
+    uint8_t b;
+    int fd = open(at(name), O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &b, 1, (off_t)byte), 1);
+    b = (uint8_t)(b ^ 1 << bit);
+    assert_int_equal(pwrite(fd, &b, 1, (off_t)byte), 1);
+    close(fd);
+}
+
+static void expect_text(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("\"%s\" is not in: %s", part, text);
+}
+
+/* ---- the container -------------------------------------------------------------------------- */
+
+/* Layer 3: many small experts of one chunk; layer 4: experts of 3 chunks, the last one short. */
+static const struct layer {
+    unsigned number;
+    const char *name;
+    uint32_t experts;
+    const char *gate_up, *down; /* packings */
+    size_t stride;
+} layers[2] = {
+    {3, "experts-03.safetensors", 80, "panel16 f32 rows=32 cols=20 count=1",
+     "panel16 f32 rows=20 cols=16 count=1", 4096 + 4096},
+    {4, "experts-04.safetensors", 7, "panel16 f32 rows=512 cols=1024 count=1",
+     "panel16 bf16 rows=1024 cols=64 count=1", (2 << 20) + 131072},
+};
+static const struct layer *const small = &layers[0], *const large = &layers[1];
+
+enum { PAGE = 4096 };
+
+/* What an expert file says of itself; a test changes one of them. */
+struct file_form {
+    const char *gate_up, *down;
+    uint64_t experts, stride, chunks; /* of the tensors' shapes */
+    const char *dtype, *sums_dtype;
+    const char *experts_name, *sums_name;
+    size_t align;
+    bool shape_1d;
+};
+
+static struct file_form form_of(const struct layer *l)
+{
+    return (struct file_form){.gate_up = l->gate_up, .down = l->down, .experts = l->experts,
+                              .stride = l->stride,
+                              .chunks = (l->stride + SL_CHUNK_BYTES - 1) / SL_CHUNK_BYTES,
+                              .dtype = "U8", .sums_dtype = "U64", .experts_name = "experts",
+                              .sums_name = "checksums", .align = PAGE};
+}
+
+static uint8_t byte_at(const struct layer *l, uint32_t expert, size_t i)
+{
+    return (uint8_t)((i * 2654435761u >> 13) ^ expert * 151 ^ l->number * 29);
+}
+
+static void write_file(const char *name, const char *header, size_t align, const uint8_t *data,
+                       size_t len)
+{
+    size_t n = (8 + strlen(header) + align - 1) / align * align - 8;
+    uint8_t *file = malloc(8 + n + len);
+    assert_non_null(file);
+    for (int i = 0; i < 8; i++)
+        file[i] = (uint8_t)(n >> 8 * i);
+    memset(file + 8, ' ', n);
+    memcpy(file + 8, header, strlen(header));
+    memcpy(file + 8 + n, data, len);
+    put(name, file, 8 + n + len);
+    free(file);
+}
+
+static void put_experts(const struct layer *l, const struct file_form *f)
+{
+    size_t experts = f->experts * f->stride, sums = f->experts * f->chunks * 8;
+    uint8_t *data = malloc(experts + sums + 1);
+    char header[1024], shape[64];
+    assert_non_null(data);
+    for (size_t i = 0; i < experts; i++)
+        data[i] = byte_at(l, (uint32_t)(i / f->stride), i % f->stride);
+    for (size_t i = 0; i < f->experts * f->chunks; i++) {
+        size_t begin = i % f->chunks * SL_CHUNK_BYTES, len = SL_CHUNK_BYTES;
+        if (begin + len > f->stride)
+            len = begin < f->stride ? f->stride - begin : 0;
+        uint64_t hash = sl_hash(data + i / f->chunks * f->stride + begin, len);
+        memcpy(data + experts + 8 * i, &hash, 8);
+    }
+    snprintf(shape, sizeof shape, f->shape_1d ? "[%llu]" : "[%llu,%llu]",
+             (unsigned long long)(f->shape_1d ? experts : f->experts),
+             (unsigned long long)f->stride);
+    snprintf(header, sizeof header,
+             "{\"__metadata__\":{\"sluice\":\"1\"%s%s\"%s%s%s\"},"
+             "\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[0,%zu]},"
+             "\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu,%llu],\"data_offsets\":[%zu,%zu]}}",
+             f->gate_up ? ",\"pack:gate_up\":\"" : "", f->gate_up ? f->gate_up : ",\"x\":\"",
+             f->down ? ",\"pack:down\":\"" : ",\"y\":\"", f->down ? f->down : "", "",
+             f->experts_name, f->dtype, shape, experts, f->sums_name, f->sums_dtype,
+             (unsigned long long)f->experts, (unsigned long long)f->chunks, experts,
+             experts + sums);
+    write_file(l->name, header, f->align, data, experts + sums);
+    free(data);
+}
+
+/* The manifest of both files as they are; EXTRA is added to the second one's bytes. */
+static void put_manifest(uint64_t extra, bool both)
+{
+    json_t *m = json_pack("{s:i, s:s, s:s, s:s, s:{s:s}, s:{}}", "format", 1, "tool", "sluice 0",
+                          "profile", "reference", "recipe", "-", "source", "digest", "xxh3:0",
+                          "files");
+    assert_non_null(m);
+    for (size_t i = 0; i < (both ? 2 : 1); i++) {
+        char digits[17];
+        uint64_t hash = 0;
+        struct sluice_err err = {0};
+        if (sl_file_hash(at(layers[i].name), &hash, &err) != 0)
+            fail_msg("%s", err.msg);
+        snprintf(digits, sizeof digits, "%016llx", (unsigned long long)hash);
+        uint64_t bytes = size_of(layers[i].name) + (i ? extra : 0);
+        json_t *entry = json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "xxh3", digits);
+        assert_int_equal(
+            json_object_set_new(json_object_get(m, "files"), layers[i].name, entry), 0);
+    }
+    char *text = sl_manifest_text(m);
+    assert_non_null(text);
+    put(SL_MANIFEST, text, strlen(text));
+    free(text);
+    json_decref(m);
+}
+
+static void put_layer(const struct layer *l)
+{
+    struct file_form f = form_of(l);
+    put_experts(l, &f);
+}
+
+static int make_container(void **state)
+{
+    const char *tmp = getenv("TMPDIR");
+    (void)state;
+    snprintf(root, sizeof root, "%.200s/sluice-stream-XXXXXX", tmp ? tmp : "/tmp");
+    if (!mkdtemp(root))
+        return -1;
+    put_layer(small);
+    put_layer(large);
+    put_manifest(0, true);
+    return 0;
+}
+
+/* Offset of an expert's byte in its file. */
+static size_t offset_of(const struct layer *l, uint32_t expert, size_t byte)
+{
+    size_t sums = l->experts * ((l->stride + SL_CHUNK_BYTES - 1) / SL_CHUNK_BYTES) * 8;
+    return size_of(l->name) - sums - (l->experts - expert) * l->stride + byte;
+}
+
+/* ---- stores --------------------------------------------------------------------------------- */
+
+static const enum sluice_reader kinds[2] = {SLUICE_READER_MEMORY, SLUICE_READER_PREAD};
+
+static struct sl_experts *open_store(unsigned first, unsigned n, enum sluice_reader kind,
+                                     size_t wave)
+{
+    struct sl_manifest *m;
+    struct sl_experts *x;
+    struct sluice_err err = {0};
+    if (sl_manifest_open(&m, root, &err) != 0 ||
+        sl_experts_open(&x, root, m, first, n, kind, wave, &err) != 0)
+        fail_msg("%s", err.msg);
+    sl_manifest_close(&m); /* not needed any more */
+    return x;
+}
+
+static void expect_block(const struct layer *l, uint32_t expert, const uint8_t *block)
+{
+    assert_non_null(block);
+    assert_int_equal((uintptr_t)block % 64, 0);
+    for (size_t i = 0; i < l->stride; i++)
+        if (block[i] != byte_at(l, expert, i))
+            fail_msg("layer %u, expert %u: byte %zu is wrong", l->number, expert, i);
+}
+
+static void fetch(struct sl_experts *x, const struct layer *l, const uint32_t *ids, size_t n)
+{
+    const uint8_t *blocks[SL_READS] = {NULL};
+    struct sluice_err err = {0};
+    if (sl_experts_fetch(x, l->number, ids, n, blocks, &err) != 0)
+        fail_msg("%s", err.msg);
+    for (size_t i = 0; i < n; i++)
+        expect_block(l, ids[i], blocks[i]);
+    for (size_t i = n; i < SL_READS; i++)
+        assert_null(blocks[i]);
+}
+
+static void delivers_every_expert(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct sl_experts *x = open_store(3, 2, kinds[k], SL_READS);
+        uint64_t bytes = 0;
+        assert_string_equal(sl_experts_reader(x), k ? "pread" : "memory");
+        assert_int_equal(sl_experts_wave(x), SL_READS);
+        for (int l = 0; l < 2; l++) {
+            const struct sl_expert_layout *layout = sl_experts_layout(x, layers[l].number);
+            assert_int_equal(sl_experts_count(x, layers[l].number), layers[l].experts);
+            assert_int_equal(layout->stride, layers[l].stride);
+            assert_int_equal(layout->chunks, l ? 3 : 1);
+            for (uint32_t e = 0; e < layers[l].experts; e++)
+                fetch(x, &layers[l], &e, 1);
+            bytes += layers[l].experts * layers[l].stride;
+        }
+        assert_int_equal(sl_experts_bytes_read(x), k ? bytes : 0);
+        sl_experts_close(&x);
+        assert_null(x);
+        sl_experts_close(&x);
+    }
+}
+
+/* Waves of every length, ids in any order, again and again, between the layers. */
+static void delivers_waves(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct sl_experts *x = open_store(3, 2, kinds[k], SL_READS);
+        uint32_t ids[SL_READS], seed = 1;
+        for (uint32_t n = 1; n <= SL_READS; n++) {
+            for (uint32_t i = 0; i < n; i++) /* 27 and 80 have no common divisor: no id twice */
+                ids[i] = (n * 7 + i * 27) % 80;
+            fetch(x, small, ids, n);
+            if (n % 8)
+                continue;
+            for (uint32_t i = 0; i < 7; i++)
+                ids[i] = (n + i * 3) % 7;
+            fetch(x, large, ids, 1 + n / 8 % 7);
+            fetch(x, large, ids, 1 + n / 8 % 7); /* repeated */
+        }
+        for (int round = 0; round < 100; round++) { /* the same id several times */
+            for (uint32_t i = 0; i < 10; i++)
+                ids[i] = (seed = seed * 1664525 + 1013904223) >> 30;
+            fetch(x, small, ids, 10);
+        }
+        fetch(x, small, ids, 0);
+        sl_experts_close(&x);
+    }
+}
+
+static void limits_the_wave(void **state)
+{
+    static const size_t waves[][2] = {{0, 1}, {1, 1}, {8, 8}, {64, 64}, {65, 64}, {1 << 30, 64}};
+    (void)state;
+    for (size_t i = 0; i < sizeof waves / sizeof *waves; i++)
+        for (int k = 0; k < 2; k++) {
+            struct sl_experts *x = open_store(3, 1, kinds[k], waves[i][0]);
+            assert_int_equal(sl_experts_wave(x), waves[i][1]);
+            uint32_t ids[SL_READS];
+            for (uint32_t e = 0; e < waves[i][1]; e++)
+                ids[e] = 79 - e;
+            fetch(x, small, ids, waves[i][1]);
+            sl_experts_close(&x);
+        }
+}
+
+static void opens_part_of_the_layers(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        const uint32_t id = 6;
+        struct sl_experts *x = open_store(4, 1, kinds[k], 2);
+        fetch(x, large, &id, 1);
+        sl_experts_close(&x);
+        x = open_store(0, 0, kinds[k], 2); /* a model without experts */
+        sl_experts_close(&x);
+    }
+    struct sl_experts *x = open_store(3, 2, SLUICE_READER_AUTO, 2); /* 16 MB fit in any half */
+    assert_string_equal(sl_experts_reader(x), "memory");
+    sl_experts_close(&x);
+}
+
+/* ---- damage --------------------------------------------------------------------------------- */
+
+static void expect_damage(struct sl_experts *x, const struct layer *l, const uint32_t *ids,
+                          size_t n, const char *part)
+{
+    const uint8_t *blocks[SL_READS];
+    struct sluice_err err = {0};
+    assert_int_equal(sl_experts_fetch(x, l->number, ids, n, blocks, &err), SLUICE_EDAMAGED);
+    assert_int_equal(err.code, SLUICE_EDAMAGED);
+    expect_text(err.msg, part);
+    expect_text(err.msg, at(l->name));
+    assert_int_equal(sl_experts_fetch(x, l->number, ids, n, blocks, NULL), SLUICE_EDAMAGED);
+}
+
+static void names_damaged_chunks(void **state)
+{
+    static const struct {
+        const struct layer *layer;
+        uint32_t expert;
+        size_t byte;
+        const char *part;
+    } cases[] = {
+        {&layers[1], 2, (2 << 20) + 131071, "layer 4, expert 2, chunk 3 of 3: "},
+        {&layers[1], 2, 2 << 20, "layer 4, expert 2, chunk 3 of 3: "},
+        {&layers[1], 0, 0, "layer 4, expert 0, chunk 1 of 3: "},
+        {&layers[1], 6, (2 << 20) - 1, "layer 4, expert 6, chunk 2 of 3: "},
+        {&layers[0], 79, 8191, "layer 3, expert 79, chunk 1 of 1: "},
+        {&layers[0], 0, 5000, "layer 3, expert 0, chunk 1 of 1: "},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 2; k++) {
+            const struct layer *l = cases[i].layer;
+            size_t byte = offset_of(l, cases[i].expert, cases[i].byte);
+            uint32_t good[3] = {(cases[i].expert + 3) % l->experts,
+                                (cases[i].expert + 2) % l->experts,
+                                (cases[i].expert + 1) % l->experts};
+            uint32_t wave[3] = {good[0], cases[i].expert, good[1]};
+            flip(l->name, byte, 3);
+            struct sl_experts *x = open_store(3, 2, kinds[k], 4);
+            expect_damage(x, l, &cases[i].expert, 1, cases[i].part);
+            fetch(x, l, good, 3);
+            expect_damage(x, l, wave, 3, cases[i].part);
+            fetch(x, l, good, 3);
+            expect_damage(x, l, wave, 3, cases[i].part); /* it is not taken for checked */
+            flip(l->name, byte, 3);                      /* repaired: the store need not know */
+            fetch(x, l, wave, 3);
+            sl_experts_close(&x);
+        }
+}
+
+/* Two damaged experts of one wave: one of them is named, and nothing is left under way. */
+static void survives_much_damage(void **state)
+{
+    uint32_t ids[SL_READS];
+    (void)state;
+    for (uint32_t e = 0; e < SL_READS; e++) {
+        ids[e] = e;
+        if (e % 2)
+            flip(small->name, offset_of(small, e, e), 0);
+    }
+    for (int k = 0; k < 2; k++) {
+        struct sl_experts *x = open_store(3, 2, kinds[k], SL_READS);
+        for (int round = 0; round < 20; round++)
+            expect_damage(x, small, ids, SL_READS, "layer 3, expert ");
+        const uint32_t even[] = {62, 0, 64, 30, 2};
+        fetch(x, small, even, 5);
+        sl_experts_close(&x);
+    }
+    put_layer(small);
+}
+
+/* Only the pread reader promises an error; a mapping would fault. */
+static void survives_truncation_after_opening(void **state)
+{
+    const uint32_t first = 0, last = 6;
+    const uint8_t *blocks[2];
+    (void)state;
+    struct sl_experts *x = open_store(3, 2, SLUICE_READER_PREAD, 4);
+    const size_t cuts[2] = {offset_of(large, 6, (1 << 20) + 17), 0};
+    for (int i = 0; i < 2; i++) {
+        struct sluice_err err = {0};
+        assert_int_equal(truncate(at(large->name), (off_t)cuts[i]), 0);
+        const uint32_t ids[2] = {first, last};
+        assert_int_equal(sl_experts_fetch(x, 4, ids, 2, blocks, &err), SLUICE_EFORMAT);
+        assert_int_equal(err.code, SLUICE_EFORMAT);
+        expect_text(err.msg, "truncated");
+        expect_text(err.msg, at(large->name));
+        if (i == 0)
+            fetch(x, large, &first, 1);
+        fetch(x, small, &last, 1);
+    }
+    sl_experts_close(&x);
+    put_layer(large);
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static void expect_refusal(int code, const char *part)
+{
+    struct sl_manifest *m;
+    struct sluice_err err = {0};
+    if (sl_manifest_open(&m, root, &err) != 0)
+        fail_msg("%s", err.msg);
+    for (int k = 0; k < 2; k++) {
+        struct sl_experts *x;
+        err = (struct sluice_err){0};
+        int status = sl_experts_open(&x, root, m, 3, 2, kinds[k], 4, &err);
+        if (status != code)
+            fail_msg("%d, %d wanted for %s: %s", status, code, part, err.msg);
+        assert_null(x);
+        assert_int_equal(err.code, code);
+        expect_text(err.msg, large->name);
+        expect_text(err.msg, part);
+        assert_int_equal(sl_experts_open(&x, root, m, 3, 2, kinds[k], 4, NULL), code);
+    }
+    sl_manifest_close(&m);
+}
+
+static void expect_bad_form(struct file_form f, int code, const char *part)
+{
+    put_experts(large, &f);
+    put_manifest(0, true);
+    expect_refusal(code, part);
+}
+
+#define BAD(member, value, code, part)                                                             \
+    do {                                                                                           \
+        struct file_form f = form_of(large);                                                       \
+        f.member = value;                                                                          \
+        expect_bad_form(f, code, part);                                                            \
+    } while (0)
+
+static void refuses_bad_layouts(void **state)
+{
+    static const char huge[] = "panel16 f32 rows=16777216 cols=16777216 count=1";
+    (void)state;
+    BAD(gate_up, "panel16 f32 rows=512 cols=1056 count=1", SLUICE_EFORMAT, "tensor experts is not");
+    BAD(gate_up, "panel16 f32 rows=496 cols=1024 count=1", SLUICE_EFORMAT, "tensor experts is not");
+    BAD(down, "panel16 f32 rows=1024 cols=64 count=1", SLUICE_EFORMAT, "tensor experts is not");
+    BAD(down, huge, SLUICE_EFORMAT, "tensor experts is not");
+    BAD(down, NULL, SLUICE_EFORMAT, "pack:down: no packing descriptor");
+    BAD(down, "panel16 f32 rows=0 cols=64 count=1", SLUICE_EFORMAT, "pack:down");
+    BAD(gate_up, "panel16 int3 rows=1 cols=1 count=1", SLUICE_EUNSUPPORTED, "pack:gate_up");
+    BAD(gate_up, "", SLUICE_EUNSUPPORTED, "pack:gate_up");
+    BAD(stride, large->stride - PAGE, SLUICE_EFORMAT, "tensor experts is not");
+    BAD(stride, large->stride + PAGE, SLUICE_EFORMAT, "tensor experts is not");
+    BAD(experts, 0, SLUICE_EFORMAT, "tensor experts is not");
+    BAD(shape_1d, true, SLUICE_EFORMAT, "tensor experts is not");
+    BAD(dtype, "I8", SLUICE_EFORMAT, "tensor experts is not");
+    BAD(align, 64, SLUICE_EFORMAT, "tensor experts is not");
+    BAD(chunks, 2, SLUICE_EFORMAT, "tensor checksums is not U64 [7, 3]");
+    BAD(chunks, 4, SLUICE_EFORMAT, "tensor checksums is not U64 [7, 3]");
+    BAD(sums_dtype, "I64", SLUICE_EFORMAT, "tensor checksums is not U64 [7, 3]");
+    BAD(sums_name, "sums", SLUICE_EFORMAT, "tensor checksums is not U64 [7, 3]");
+    put_layer(large);
+    put_manifest(0, true);
+}
+
+static void compares_with_the_manifest(void **state)
+{
+    (void)state;
+    put_manifest(1, true);
+    expect_refusal(SLUICE_EDAMAGED, "wanted");
+    put_manifest(0, false);
+    expect_refusal(SLUICE_EFORMAT, "does not list");
+    put_manifest(0, true);
+    flip(large->name, size_of(large->name) - 1, 7); /* in the checksum table */
+    expect_refusal(SLUICE_EDAMAGED, "checksum table of layer 4");
+    flip(large->name, size_of(large->name) - 1, 7);
+    const size_t version = 8 + sizeof "{'__metadata__':{'sluice':'" - 1; /* in the header */
+    flip(large->name, version, 0);
+    expect_refusal(SLUICE_EDAMAGED, "header or checksum table of layer 4");
+    flip(large->name, version, 0);
+    assert_int_equal(rename(at(large->name), at("elsewhere")), 0);
+    expect_refusal(SLUICE_EFORMAT, "cannot open");
+    assert_int_equal(rename(at("elsewhere"), at(large->name)), 0);
+    assert_int_equal(truncate(at(large->name), (off_t)size_of(large->name) - 1), 0);
+    expect_refusal(SLUICE_EFORMAT, "truncated");
+    put_layer(large);
+    struct sl_experts *x = open_store(3, 2, SLUICE_READER_MEMORY, 1);
+    sl_experts_close(&x);
+}
+
+/* ---- readers -------------------------------------------------------------------------------- */
+
+static void open_files(struct sl_expert_file files[2])
+{
+    struct sl_manifest *m;
+    struct sluice_err err = {0};
+    if (sl_manifest_open(&m, root, &err) != 0 ||
+        sl_expert_file_open(&files[0], root, m, 3, &err) != 0 ||
+        sl_expert_file_open(&files[1], root, m, 4, &err) != 0)
+        fail_msg("%s", err.msg);
+    sl_manifest_close(&m);
+}
+
+/* Reads of both files under way at once, finished ones replaced by new ones. */
+static void mixes_files(const struct sl_reader_ops *ops)
+{
+    enum { AT_ONCE = 12, TOTAL = 150 };
+    static struct sl_read reads[AT_ONCE];
+    struct sl_expert_file files[2];
+    struct sl_reader *r;
+    struct sl_read *done;
+    unsigned submitted = 0, finished = 0;
+    open_files(files);
+    assert_int_equal(ops->open(&r, files, 2, NULL), 0);
+    assert_int_equal(ops->wait(r, &done, NULL), SLUICE_EARG); /* nothing is under way */
+    for (; submitted < AT_ONCE; submitted++) {
+        reads[submitted] = (struct sl_read){.file = &files[submitted % 2], .expert = submitted % 7};
+        if (ops->needs_buffers)
+            reads[submitted].buffer = malloc(large->stride + 64);
+        assert_int_equal(ops->submit(r, &reads[submitted], NULL), 0);
+    }
+    for (; finished < TOTAL; finished++) {
+        assert_int_equal(ops->wait(r, &done, NULL), 0);
+        assert_true(done >= reads && done < reads + AT_ONCE);
+        assert_int_equal(done->err.code, 0);
+        const struct layer *l = &layers[done->file - files];
+        assert_int_equal(done->data[l->stride - 1], byte_at(l, done->expert, l->stride - 1));
+        assert_int_equal(done->data[l->stride / 2], byte_at(l, done->expert, l->stride / 2));
+        if (submitted == TOTAL)
+            continue;
+        done->file = &files[submitted % 3 == 0];
+        done->expert = submitted % (submitted % 3 == 0 ? 7 : 80);
+        assert_int_equal(ops->submit(r, done, NULL), 0);
+        submitted++;
+    }
+    assert_int_equal(ops->wait(r, &done, NULL), SLUICE_EARG);
+    ops->close(&r);
+    assert_null(r);
+    ops->close(&r);
+    for (int i = 0; i < AT_ONCE; i++)
+        free(reads[i].buffer);
+    sl_expert_file_close(&files[0]);
+    sl_expert_file_close(&files[1]);
+}
+
+static void readers_mix_files(void **state)
+{
+    (void)state;
+    mixes_files(&sl_reader_memory);
+    mixes_files(&sl_reader_pread);
+}
+
+static void pread_refuses_too_many_reads(void **state)
+{
+    static struct sl_read reads[SL_READS + 1];
+    struct sl_expert_file files[2];
+    struct sluice_err err = {0};
+    struct sl_reader *r;
+    struct sl_read *done;
+    uint8_t *buffer = aligned_alloc(PAGE, (SL_READS + 1) * small->stride);
+    (void)state;
+    assert_non_null(buffer);
+    open_files(files);
+    assert_int_equal(sl_reader_pread.open(&r, files, 2, NULL), 0);
+    for (uint32_t i = 0; i <= SL_READS; i++)
+        reads[i] = (struct sl_read){.file = &files[0], .expert = i,
+                                    .buffer = buffer + i * small->stride};
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < SL_READS; i++)
+            assert_int_equal(sl_reader_pread.submit(r, &reads[i], &err), 0);
+        /* finished or not, until they are fetched */
+        assert_int_equal(sl_reader_pread.submit(r, &reads[SL_READS], &err), SLUICE_EARG);
+        expect_text(err.msg, "64");
+        assert_int_equal(sl_reader_pread.wait(r, &done, &err), 0);
+        assert_int_equal(sl_reader_pread.submit(r, &reads[SL_READS], &err), 0);
+        for (uint32_t i = 0; i < SL_READS; i++) {
+            assert_int_equal(sl_reader_pread.wait(r, &done, &err), 0);
+            assert_int_equal(done->err.code, 0);
+            expect_block(small, done->expert, done->data);
+        }
+        assert_int_equal(sl_reader_pread.wait(r, &done, &err), SLUICE_EARG);
+    }
+    sl_reader_pread.close(&r);
+    sl_expert_file_close(&files[0]);
+    sl_expert_file_close(&files[1]);
+    free(buffer);
+}
+
+/* ---- what is left behind -------------------------------------------------------------------- */
+
+static unsigned entries(const char *dir)
+{
+    unsigned n = 0;
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+/* A joined thread may still be listed for a moment. */
+static void expect_threads(unsigned wanted)
+{
+    const struct timespec pause = {0, 1000000};
+    for (int i = 0; i < 2000 && entries("/proc/self/task") != wanted; i++)
+        nanosleep(&pause, NULL);
+    assert_int_equal(entries("/proc/self/task"), wanted);
+}
+
+static void leaves_nothing_behind(void **state)
+{
+    const uint32_t ids[3] = {5, 1, 3};
+    struct sl_manifest *m;
+    (void)state;
+    if (access("/proc/self/fd", R_OK) != 0 || access("/proc/self/task", R_OK) != 0)
+        skip();
+    unsigned files = entries("/proc/self/fd"), threads = entries("/proc/self/task");
+    for (int round = 0; round < 30; round++)
+        for (int k = 0; k < 2; k++) {
+            struct sl_experts *x = open_store(3, 2, kinds[k], 3);
+            assert_true(entries("/proc/self/fd") > files);
+            if (round % 3)
+                fetch(x, large, ids, 3);
+            sl_experts_close(&x);
+            assert_int_equal(entries("/proc/self/fd"), files);
+        }
+    expect_threads(threads);
+    assert_int_equal(sl_manifest_open(&m, root, NULL), 0);
+    for (int round = 0; round < 30; round++) { /* layer 5 does not exist: the others are closed */
+        struct sl_experts *x;
+        assert_true(sl_experts_open(&x, root, m, 3, 3, kinds[round % 2], 3, NULL) < 0);
+        assert_null(x);
+        assert_int_equal(entries("/proc/self/fd"), files);
+    }
+    sl_manifest_close(&m);
+    expect_threads(threads);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(delivers_every_expert),
+        cmocka_unit_test(delivers_waves),
+        cmocka_unit_test(limits_the_wave),
+        cmocka_unit_test(opens_part_of_the_layers),
+        cmocka_unit_test(names_damaged_chunks),
+        cmocka_unit_test(survives_much_damage),
+        cmocka_unit_test(survives_truncation_after_opening),
+        cmocka_unit_test(refuses_bad_layouts),
+        cmocka_unit_test(compares_with_the_manifest),
+        cmocka_unit_test(readers_mix_files),
+        cmocka_unit_test(pread_refuses_too_many_reads),
+        cmocka_unit_test(leaves_nothing_behind),
+    };
+    return cmocka_run_group_tests(tests, make_container, remove_root);
+}
