@@ -281,8 +281,9 @@ static int lock_dest(struct sl_conversion *c, struct sluice_err *err)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot open %s", c->dest);
     if (flock(c->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
         return 0; /* a file system without locks: nobody else can be told */
-    return sl_fail(err, SLUICE_EARG, "%s: another conversion is writing there; wait for it, or "
-                                     "choose another directory",
+    return sl_fail(err, SLUICE_EARG,
+                   "%s: another conversion is writing there; wait for it, or "
+                   "choose another directory",
                    c->dest);
 }
 

@@ -101,8 +101,7 @@ static int add_tensor_errors(json_t *errors, const struct sl_safetensors *st,
 {
     const char *key;
     json_t *value;
-    json_object_foreach(json_object_get(st->header, "__metadata__"), key, value)
-    {
+    json_object_foreach (json_object_get(st->header, "__metadata__"), key, value) {
         char *rest = NULL;
         if (strncmp(key, "error:", 6) != 0 || !json_is_string(value))
             continue;

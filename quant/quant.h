@@ -22,9 +22,9 @@ struct sl_quantize_opts {
 struct sl_quantize_report {
     uint64_t source_bytes;
     uint64_t container_bytes;
-    uint64_t weights;        /* parameters packed */
+    uint64_t weights; /* parameters packed */
     unsigned files_written;
-    unsigned files_resumed;  /* found complete from an earlier run */
+    unsigned files_resumed; /* found complete from an earlier run */
     double seconds;
 };
 

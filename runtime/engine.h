@@ -13,7 +13,7 @@ struct sluice_engine {
     struct sl_experts *experts;     /* NULL: no layer has experts */
     struct sl_tokenizer *tokenizer; /* NULL: the container has no tokenizer.json */
     struct sl_compute compute;
-    uint8_t *drawable;              /* [vocab]: 1 for ids that have a token */
+    uint8_t *drawable; /* [vocab]: 1 for ids that have a token */
     char dir[SL_PATH_MAX];
 };
 

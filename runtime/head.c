@@ -32,8 +32,8 @@ void sl_head_row(sluice_session *s, const float *final, float *out)
     multiply_rows(s, final, 0, 1, out);
 }
 
-int sl_head_show(sluice_session *s, const float *final, size_t position, size_t n,
-                 sl_show_fn *show, void *user)
+int sl_head_show(sluice_session *s, const float *final, size_t position, size_t n, sl_show_fn *show,
+                 void *user)
 {
     size_t vocab = s->engine->weights->config.vocab;
     encode_rows(s, final, n);

@@ -51,8 +51,7 @@ int sl_mtp_run(sluice_session *s, size_t position, size_t n,
                               s->mtp_hidden, err);
         s->mtp_length += count;
         if (status == 0 && callbacks && callbacks->draft) {
-            sl_norm_rows(&s->ws, s->mtp_hidden, w->vector[SL_MTP_FINAL_NORM], count,
-                         s->mtp_hidden);
+            sl_norm_rows(&s->ws, s->mtp_hidden, w->vector[SL_MTP_FINAL_NORM], count, s->mtp_hidden);
             status = sl_head_show(s, s->mtp_hidden, first, count, callbacks->draft,
                                   callbacks->user);
         }

@@ -13,28 +13,28 @@ enum { SL_LOGIT_ROWS = 8 }; /* rows of logits computed together */
 
 struct sluice_session {
     sluice_engine *engine;
-    struct sl_arena arena;         /* everything below that is a pointer, but for `engine` */
+    struct sl_arena arena; /* everything below that is a pointer, but for `engine` */
     struct sl_workspace ws;
     struct sl_layer_cache *caches; /* [engine->weights->n_layers] */
     size_t chunk;
-    size_t capacity;               /* tokens */
+    size_t capacity; /* tokens */
 
-    int32_t *tokens;               /* [capacity]: what the caches hold */
+    int32_t *tokens; /* [capacity]: what the caches hold */
     size_t length;
-    bool have_logits;              /* `logits` belongs to tokens[length − 1] */
-    float *hidden;                 /* [chunk][hidden]: the residual stream */
-    float *final;                  /* [chunk][hidden]: after the final norm */
-    float *logits;                 /* [vocab] */
-    float *rows;                   /* [SL_LOGIT_ROWS][vocab], for callbacks */
-    struct sl_codes head_codes;    /* [chunk] */
+    bool have_logits;                /* `logits` belongs to tokens[length − 1] */
+    float *hidden;                   /* [chunk][hidden]: the residual stream */
+    float *final;                    /* [chunk][hidden]: after the final norm */
+    float *logits;                   /* [vocab] */
+    float *rows;                     /* [SL_LOGIT_ROWS][vocab], for callbacks */
+    struct sl_codes head_codes;      /* [chunk] */
     struct sl_candidate *candidates; /* [vocab] */
 
     /* MTP: position i combines the final hidden state of token i with token i + 1. */
-    size_t mtp_length;             /* positions in the MTP layer's caches */
-    float *mtp_last;               /* [hidden]: final hidden state of token length − 1 */
-    float *mtp_input;              /* [chunk][2 · hidden] */
+    size_t mtp_length; /* positions in the MTP layer's caches */
+    float *mtp_last;   /* [hidden]: final hidden state of token length − 1 */
+    float *mtp_input;  /* [chunk][2 · hidden] */
     struct sl_codes mtp_codes;
-    float *mtp_hidden;             /* [chunk][hidden] */
+    float *mtp_hidden; /* [chunk][hidden] */
 
     atomic_int cancelled;
     struct sluice_stats stats;
@@ -58,8 +58,8 @@ void sl_head_row(sluice_session *s, const float *final, float *out);
  * SLUICE_ECANCELLED.
  */
 typedef int sl_show_fn(void *user, size_t position, const float *logits);
-int sl_head_show(sluice_session *s, const float *final, size_t position, size_t n,
-                 sl_show_fn *show, void *user);
+int sl_head_show(sluice_session *s, const float *final, size_t position, size_t n, sl_show_fn *show,
+                 void *user);
 
 /*
  * Runs the MTP layer for the positions that the chunk [position, position + n) completes:

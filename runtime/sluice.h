@@ -145,11 +145,11 @@ enum sluice_cache_type {
 };
 
 struct sluice_session_opts {
-    size_t context;                /* tokens to make room for; 0: the model's own limit */
-    size_t chunk;                  /* most tokens computed in one pass; 0: 64 */
-    enum sluice_cache_type kv;     /* latent KV cache */
-    enum sluice_cache_type index;  /* keys of the lightning indexer */
-    int dense;                     /* non-zero: attend to every key, ignore the indexer */
+    size_t context;               /* tokens to make room for; 0: the model's own limit */
+    size_t chunk;                 /* most tokens computed in one pass; 0: 64 */
+    enum sluice_cache_type kv;    /* latent KV cache */
+    enum sluice_cache_type index; /* keys of the lightning indexer */
+    int dense;                    /* non-zero: attend to every key, ignore the indexer */
 };
 
 /*
@@ -216,14 +216,14 @@ SLUICE_API int32_t sluice_session_sample(sluice_session *session,
 SLUICE_API void sluice_session_cancel(sluice_session *session);
 
 struct sluice_stats {
-    uint64_t prefill_tokens;  /* computed by sync */
-    uint64_t decode_tokens;   /* computed by step */
+    uint64_t prefill_tokens; /* computed by sync */
+    uint64_t decode_tokens;  /* computed by step */
     double prefill_seconds;
     double decode_seconds;
-    uint64_t expert_uses;     /* experts a token was routed to */
-    uint64_t expert_bytes;    /* read by the engine's reader, for all sessions */
-    uint64_t kv_bytes;        /* memory of this session's caches */
-    uint64_t sparse_queries;  /* (layer, query) pairs that attended to selected keys only */
+    uint64_t expert_uses;    /* experts a token was routed to */
+    uint64_t expert_bytes;   /* read by the engine's reader, for all sessions */
+    uint64_t kv_bytes;       /* memory of this session's caches */
+    uint64_t sparse_queries; /* (layer, query) pairs that attended to selected keys only */
 };
 SLUICE_API void sluice_session_stats(const sluice_session *session, struct sluice_stats *stats);
 

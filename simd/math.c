@@ -54,8 +54,9 @@ float sl_expf(float x)
 /* Taylor series of sin(r)/r and cos(r) in r², |r| ≤ π/4. */
 static double sine_near_0(double r)
 {
-    static const double c[] = {-1.0 / 1307674368000, 1.0 / 6227020800, -1.0 / 39916800,
-                               1.0 / 362880, -1.0 / 5040, 1.0 / 120, -1.0 / 6};
+    static const double c[] = {
+        -1.0 / 1307674368000, 1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880,
+        -1.0 / 5040,          1.0 / 120,        -1.0 / 6};
     double r2 = r * r, p = c[0];
     for (int i = 1; i < 7; i++)
         p = fma(p, r2, c[i]);
@@ -64,8 +65,8 @@ static double sine_near_0(double r)
 
 static double cosine_near_0(double r)
 {
-    static const double c[] = {-1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800,
-                               1.0 / 40320, -1.0 / 720, 1.0 / 24, -1.0 / 2};
+    static const double c[] = {-1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800, 1.0 / 40320,
+                               -1.0 / 720,         1.0 / 24,        -1.0 / 2};
     double r2 = r * r, p = c[0];
     for (int i = 1; i < 7; i++)
         p = fma(p, r2, c[i]);

@@ -11,11 +11,11 @@ bool sl_packing_valid(const struct sl_packing *p)
     if (p->rows == 0 || p->cols == 0 || p->count == 0)
         return false;
     if (!sl_is_integer(p->code))
-        return (p->code == SL_CODE_BF16 || p->code == SL_CODE_F32) &&
-               p->scale == SL_SCALE_NONE && p->group == 0;
+        return (p->code == SL_CODE_BF16 || p->code == SL_CODE_F32) && p->scale == SL_SCALE_NONE &&
+               p->group == 0;
     bool group_known = p->group == 16 || p->group == 32 || p->group == 64 || p->group == 128;
-    bool scale_known =
-        p->scale == SL_SCALE_S8 || p->scale == SL_SCALE_F16 || p->scale == SL_SCALE_BF16;
+    bool scale_known = p->scale == SL_SCALE_S8 || p->scale == SL_SCALE_F16 ||
+                       p->scale == SL_SCALE_BF16;
     return group_known && scale_known;
 }
 
@@ -68,8 +68,7 @@ static float code_at(const struct sl_packing *p, const uint8_t *c, size_t r, siz
 float sl_weight_at(const struct sl_matrix *m, size_t i, size_t row, size_t col)
 {
     const struct sl_packing *p = &m->packing;
-    const uint8_t *panel =
-        m->data + i * sl_matrix_bytes(p) + row / SL_PANEL * sl_panel_bytes(p);
+    const uint8_t *panel = m->data + i * sl_matrix_bytes(p) + row / SL_PANEL * sl_panel_bytes(p);
     size_t r = row % SL_PANEL;
     if (p->code == SL_CODE_F32) {
         float f;
@@ -83,8 +82,8 @@ float sl_weight_at(const struct sl_matrix *m, size_t i, size_t row, size_t col)
     }
     size_t in_super = (size_t)p->group * SL_SUPER, k = col % in_super;
     size_t scales = sl_super_scale_bytes(p->scale);
-    const uint8_t *super =
-        panel + SL_ROW_SCALES + col / in_super * (scales + sl_code_bytes(p->code, in_super));
+    const uint8_t *super = panel + SL_ROW_SCALES +
+                           col / in_super * (scales + sl_code_bytes(p->code, in_super));
     float row_scale;
     memcpy(&row_scale, panel + 4 * r, 4);
     return code_at(p, super + scales, r, k) *
@@ -93,7 +92,10 @@ float sl_weight_at(const struct sl_matrix *m, size_t i, size_t row, size_t col)
 
 float sl_from_f16(uint16_t h)
 {
-    union { uint32_t u; float f; } v;
+    union {
+        uint32_t u;
+        float f;
+    } v;
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 0x3ff;
     if (exponent == 0) { /* zero and subnormals: mantissa · 2^-24 */
         v.f = (float)mantissa * 0x1p-24f;
@@ -106,7 +108,10 @@ float sl_from_f16(uint16_t h)
 
 uint16_t sl_to_f16(float f)
 {
-    union { float f; uint32_t u; } v = {.f = f};
+    union {
+        float f;
+        uint32_t u;
+    } v = {.f = f};
     uint16_t sign = (uint16_t)(v.u >> 16 & 0x8000);
     v.u &= 0x7fffffff;
     if (v.u > 0x7f800000)

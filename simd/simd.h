@@ -16,11 +16,11 @@
 /* ---- packed weights ------------------------------------------------------------------------ */
 
 enum {
-    SL_PANEL = 16,       /* rows interleaved in one panel */
-    SL_BLOCK = 32,       /* inputs sharing one activation scale; cols are padded to this */
-    SL_SUPER = 4,        /* scale groups in one superblock of a panel */
-    SL_CODEBOOK = 16,    /* entries of a 4-bit codebook */
-    SL_ROW_SCALES = 64,  /* bytes at the head of an integer panel: float row_scale[16] */
+    SL_PANEL = 16,      /* rows interleaved in one panel */
+    SL_BLOCK = 32,      /* inputs sharing one activation scale; cols are padded to this */
+    SL_SUPER = 4,       /* scale groups in one superblock of a panel */
+    SL_CODEBOOK = 16,   /* entries of a 4-bit codebook */
+    SL_ROW_SCALES = 64, /* bytes at the head of an integer panel: float row_scale[16] */
 };
 
 enum sl_code {
@@ -55,7 +55,7 @@ struct sl_packing {
     uint32_t group; /* 16, 32, 64 or 128 inputs; 0 for BF16 and F32 */
     uint32_t rows;  /* logical, without padding */
     uint32_t cols;
-    uint32_t count; /* matrices stacked, ≥ 1 */
+    uint32_t count;               /* matrices stacked, ≥ 1 */
     int8_t codebook[SL_CODEBOOK]; /* LUT4; ascending */
 };
 
@@ -234,8 +234,7 @@ typedef void sl_gemm_fn(const struct sl_matrix *w, size_t panel0, size_t panel1,
 typedef void sl_quantize_acts_fn(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum);
 
 /* INT8 codes of x[0..n) with one scale per GROUP values. */
-typedef void sl_quantize_groups_fn(const float *x, size_t n, size_t group, int8_t *q,
-                                   float *scale);
+typedef void sl_quantize_groups_fn(const float *x, size_t n, size_t group, int8_t *q, float *scale);
 
 /* y = w · x · 1/sqrt(mean(x²) + eps).  y may be x. */
 typedef void sl_rmsnorm_fn(const float *x, const float *w, float eps, size_t n, float *y);
@@ -361,14 +360,20 @@ double sl_pow(double b, double e);
 
 static inline float sl_from_bf16(uint16_t h)
 {
-    union { uint32_t u; float f; } v = {.u = (uint32_t)h << 16};
+    union {
+        uint32_t u;
+        float f;
+    } v = {.u = (uint32_t)h << 16};
     return v.f;
 }
 
 /* Round to nearest even; NaN stays NaN. */
 static inline uint16_t sl_to_bf16(float f)
 {
-    union { float f; uint32_t u; } v = {.f = f};
+    union {
+        float f;
+        uint32_t u;
+    } v = {.f = f};
     if ((v.u & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(v.u >> 16 | 0x40);
     return (uint16_t)((v.u + 0x7fff + (v.u >> 16 & 1)) >> 16);

@@ -33,8 +33,10 @@ static int print_version(int argc, char **argv)
 {
     bool verbose = argc == 3 && strcmp(argv[2], "-v") == 0;
     if (argc > 2 && !verbose) {
-        fprintf(stderr, "sluice: found '%s' after --version, wanted -v or nothing\n"
-                        "try 'sluice --help'\n", argv[argc - 1]);
+        fprintf(stderr,
+                "sluice: found '%s' after --version, wanted -v or nothing\n"
+                "try 'sluice --help'\n",
+                argv[argc - 1]);
         return SL_EXIT_USAGE;
     }
     printf("sluice %s\n", sluice_version());

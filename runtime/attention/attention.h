@@ -49,35 +49,35 @@ struct sl_attention {
     const struct sl_compute *compute;
     const struct sl_hooks *hooks; /* or NULL */
     struct sl_cache_types types;
-    size_t chunk;                 /* most tokens per call */
-    size_t capacity;              /* tokens of a cache */
+    size_t chunk;    /* most tokens per call */
+    size_t capacity; /* tokens of a cache */
     float softmax_scale;
-    float rope_factor;            /* on cosine and sine */
-    float *frequency;             /* [rope/2] */
-    float *cosine, *sine;         /* [chunk][rope/2], of the current chunk's positions */
-    uint64_t sparse_queries;      /* counts queries that used a selection */
+    float rope_factor;       /* on cosine and sine */
+    float *frequency;        /* [rope/2] */
+    float *cosine, *sine;    /* [chunk][rope/2], of the current chunk's positions */
+    uint64_t sparse_queries; /* counts queries that used a selection */
 
-    struct sl_codes x_codes;      /* the normed input */
-    float *q_a;                   /* [chunk][q_lora] */
+    struct sl_codes x_codes; /* the normed input */
+    float *q_a;              /* [chunk][q_lora] */
     struct sl_codes q_a_codes;
-    float *kv_a;                  /* [chunk][kv_lora + rope] */
-    float *q;                     /* [chunk][heads][nope + rope] */
-    struct sl_codes nope_codes;   /* [chunk][heads · padded nope] */
-    float *latent_q;              /* [chunk][heads][kv_lora]: absorbed queries */
-    int8_t *latent_q_codes;       /* [chunk][heads][kv_lora] */
-    float *latent_q_scale;        /* [chunk][heads][ceil(kv_lora/128)] */
-    float *mixed;                 /* [chunk][heads][kv_lora]: attention over latents */
-    struct sl_codes mixed_codes;  /* [chunk][heads · padded kv_lora] */
-    float *block;                 /* [threads][kv_lora]: one block's result */
-    float *values;                /* [chunk][heads][v_dim] */
+    float *kv_a;                 /* [chunk][kv_lora + rope] */
+    float *q;                    /* [chunk][heads][nope + rope] */
+    struct sl_codes nope_codes;  /* [chunk][heads · padded nope] */
+    float *latent_q;             /* [chunk][heads][kv_lora]: absorbed queries */
+    int8_t *latent_q_codes;      /* [chunk][heads][kv_lora] */
+    float *latent_q_scale;       /* [chunk][heads][ceil(kv_lora/128)] */
+    float *mixed;                /* [chunk][heads][kv_lora]: attention over latents */
+    struct sl_codes mixed_codes; /* [chunk][heads · padded kv_lora] */
+    float *block;                /* [threads][kv_lora]: one block's result */
+    float *values;               /* [chunk][heads][v_dim] */
     struct sl_codes values_codes;
 
-    float *index_key;             /* [chunk][index_dim] */
-    float *index_weight;          /* [chunk][index_heads] */
-    float *index_q;               /* [chunk][index_heads][index_dim] */
+    float *index_key;    /* [chunk][index_dim] */
+    float *index_weight; /* [chunk][index_heads] */
+    float *index_q;      /* [chunk][index_heads][index_dim] */
     int8_t *index_q_codes;
-    float *score;                 /* [SL_QUERY_TILE][round_up(capacity, 16)] */
-    uint32_t *selected;           /* [chunk][index_topk] */
+    float *score;       /* [SL_QUERY_TILE][round_up(capacity, 16)] */
+    uint32_t *selected; /* [chunk][index_topk] */
 };
 
 enum { SL_QUERY_TILE = 8 }; /* queries scored together */
@@ -97,7 +97,7 @@ void sl_attention_begin(struct sl_attention *a, size_t position, size_t n);
  * earlier ones.  sl_attention_begin() must have been called for the same positions.
  */
 void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
-                      struct sl_layer_cache *cache, unsigned layer, const float *x,
-                      size_t position, size_t n, float *out);
+                      struct sl_layer_cache *cache, unsigned layer, const float *x, size_t position,
+                      size_t n, float *out);
 
 #endif

@@ -38,8 +38,8 @@ void sl_attention_take(struct sl_attention *a, struct sl_arena *arena)
     sl_codes_take(&a->nope_codes, arena, n, heads * nope_ld(c));
     a->latent_q = sl_arena_take(arena, n * heads * c->kv_lora, sizeof(float));
     a->latent_q_codes = sl_arena_take(arena, n * heads, c->kv_lora);
-    a->latent_q_scale =
-        sl_arena_take(arena, n * heads * sl_latent_groups(c->kv_lora), sizeof(float));
+    a->latent_q_scale = sl_arena_take(arena, n * heads * sl_latent_groups(c->kv_lora),
+                                      sizeof(float));
     a->mixed = sl_arena_take(arena, n * heads * c->kv_lora, sizeof(float));
     sl_codes_take(&a->mixed_codes, arena, n, heads * latent_ld(c));
     a->block = sl_arena_take(arena, (size_t)a->compute->team.threads * c->kv_lora, sizeof(float));
@@ -302,8 +302,8 @@ static void project_out(const struct sl_attention_call *call, float *out)
 }
 
 void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
-                      struct sl_layer_cache *cache, unsigned layer, const float *x,
-                      size_t position, size_t n, float *out)
+                      struct sl_layer_cache *cache, unsigned layer, const float *x, size_t position,
+                      size_t n, float *out)
 {
     struct sl_attention_call call = {a, w, cache, layer, position, n, x};
     const struct sl_team *team = &a->compute->team;

@@ -96,7 +96,8 @@ static int read_commit(const char *hub, char commit[256], struct sluice_err *err
     if (!sl_is_file_name(commit))
         return sl_fail(err, SLUICE_EFORMAT,
                        "%s: not the name of a commit; download the model again, or give one of "
-                       "the folders in %s/snapshots", path, hub);
+                       "the folders in %s/snapshots",
+                       path, hub);
     return 0;
 }
 
@@ -110,8 +111,10 @@ static int find_directory(char dir[SL_PATH_MAX], const char *path, struct sluice
 {
     char refs[SL_PATH_MAX], snapshots[SL_PATH_MAX], commit[256];
     if (!sl_is_directory(path))
-        return sl_fail(err, SLUICE_EARG, "%s: no such directory; a checkpoint is a directory with "
-                       "config.json and *.safetensors", path);
+        return sl_fail(err, SLUICE_EARG,
+                       "%s: no such directory; a checkpoint is a directory with "
+                       "config.json and *.safetensors",
+                       path);
     if (!hub_path(snapshots, path, "snapshots") || !hub_path(refs, path, "refs/main") ||
         !sl_is_directory(snapshots)) {
         if (snprintf(dir, SL_PATH_MAX, "%s", path) >= SL_PATH_MAX)
@@ -145,7 +148,8 @@ static int check_directory(const char *dir, struct sluice_err *err)
     if (status == 0 && !sl_file_exists(path))
         status = sl_fail(err, SLUICE_EFORMAT,
                          "%s: no config.json, so no checkpoint; give the directory that has "
-                         "config.json and *.safetensors", dir);
+                         "config.json and *.safetensors",
+                         dir);
     return status;
 }
 
@@ -197,7 +201,7 @@ static int shards_of_index(struct shard_names *s, const char *path, const json_t
 {
     const char *tensor, *last = "";
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
+    json_object_foreach ((json_t *)(uintptr_t)map, tensor, value) {
         const char *name = json_string_value(value);
         char shown[SL_SHOWN];
         if (!name || !sl_is_file_name(name) || !has_tail(name, ".safetensors"))
@@ -314,8 +318,9 @@ static int check_twice(const struct sl_checkpoint *c, struct sluice_err *err)
         if (strcmp(e[-1].tensor->name, e->tensor->name) == 0)
             return sl_fail(err, SLUICE_EFORMAT,
                            "tensor %s is both in %.300s and in %.300s: files of two checkpoints in "
-                           "one directory?", sl_shown(e->tensor->name, shown),
-                           c->shards[e[-1].shard]->path, c->shards[e->shard]->path);
+                           "one directory?",
+                           sl_shown(e->tensor->name, shown), c->shards[e[-1].shard]->path,
+                           c->shards[e->shard]->path);
     }
     return 0;
 }
@@ -340,19 +345,21 @@ static int check_index(const struct sl_checkpoint *c, const json_t *map, struct 
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
+    json_object_foreach ((json_t *)(uintptr_t)map, name, value) {
         const struct sl_safetensors *st = NULL;
         const char *want = json_string_value(value);
         char shown[SL_SHOWN];
         if (!sl_checkpoint_find(c, name, &st))
             return sl_fail(err, SLUICE_EFORMAT,
                            "%.300s/" INDEX_FILE ": tensor %s should be in %s, which does not have "
-                           "it; download both again", c->dir, sl_shown(name, shown), want);
+                           "it; download both again",
+                           c->dir, sl_shown(name, shown), want);
         const char *have = strrchr(st->path, '/') + 1;
         if (strcmp(have, want) != 0)
             return sl_fail(err, SLUICE_EFORMAT,
                            "%.300s/" INDEX_FILE ": tensor %s should be in %s, but is in %s; "
-                           "download all three again", c->dir, sl_shown(name, shown), want, have);
+                           "download all three again",
+                           c->dir, sl_shown(name, shown), want, have);
     }
     return 0;
 }

@@ -6,15 +6,17 @@
 #include "runtime/base/file.h"
 #include "runtime/container/safetensors.h"
 
+struct sl_checkpoint_entry {
+    const struct sl_tensor *tensor;
+    uint32_t shard;
+};
+
 struct sl_checkpoint {
     char dir[SL_PATH_MAX]; /* the directory that holds config.json */
     size_t n_shards;
     struct sl_safetensors **shards;
     size_t n_tensors;
-    struct sl_checkpoint_entry {
-        const struct sl_tensor *tensor;
-        uint32_t shard;
-    } *entries; /* ascending by name */
+    struct sl_checkpoint_entry *entries; /* ascending by name */
 };
 
 /*

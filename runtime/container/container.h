@@ -14,9 +14,9 @@
 
 enum {
     SL_FORMAT_VERSION = 1,
-    SL_DATA_ALIGN = 4096,      /* data of every file, every expert and its sub-blocks */
-    SL_TENSOR_ALIGN = 64,      /* packed matrices inside a file */
-    SL_CHUNK_BYTES = 1 << 20,  /* experts are read and checksummed in chunks of this */
+    SL_DATA_ALIGN = 4096,     /* data of every file, every expert and its sub-blocks */
+    SL_TENSOR_ALIGN = 64,     /* packed matrices inside a file */
+    SL_CHUNK_BYTES = 1 << 20, /* experts are read and checksummed in chunks of this */
 };
 
 #define SL_MANIFEST "sluice.json"
@@ -45,8 +45,8 @@ struct sl_expert_layout {
     struct sl_packing gate_up; /* rows = 2 · round_up(inner, 16), gate and up panels alternating */
     struct sl_packing down;
     uint64_t down_offset;
-    uint64_t stride;           /* bytes per expert, a multiple of 4096 */
-    uint64_t chunks;           /* ceil(stride / 1 MiB) */
+    uint64_t stride; /* bytes per expert, a multiple of 4096 */
+    uint64_t chunks; /* ceil(stride / 1 MiB) */
 };
 
 /* Fills down_offset, stride and chunks from gate_up and down. */

@@ -151,7 +151,7 @@ static int read_files(struct sl_manifest *m, struct sluice_err *err)
     m->files = calloc(n, sizeof *m->files);
     if (!m->files)
         return sl_fail_nomem(err, m->path, n * sizeof *m->files);
-    json_object_foreach(files, name, value) {
+    json_object_foreach (files, name, value) {
         int status = read_file_entry(m, name, value, &m->files[m->n_files], err);
         if (status < 0)
             return status;

@@ -11,8 +11,8 @@
 #include "runtime/sluice.h"
 
 enum {
-    SL_NAME_MAX = 512,        /* bytes of a tensor's name */
-    SL_MAX_TENSORS = 1 << 18, /* per file; a whole 671B checkpoint has 92,425 */
+    SL_NAME_MAX = 512,                   /* bytes of a tensor's name */
+    SL_MAX_TENSORS = 1 << 18,            /* per file; a whole 671B checkpoint has 92,425 */
     SL_MAX_VALUES = 10 * SL_MAX_TENSORS, /* in one JSON text; a tensor's entry has 8 */
 };
 
@@ -53,7 +53,7 @@ struct sl_scan {
     void *xxh3; /* XXH3_state_t */
     void *user;
     void (*progress)(void *user, uint64_t done, uint64_t total); /* NULL: none */
-    uint64_t done, total; /* bytes, over all files */
+    uint64_t done, total;                                        /* bytes, over all files */
 };
 int sl_scan_open(struct sl_scan *s, struct sluice_err *err);
 void sl_scan_close(struct sl_scan *s);

@@ -22,8 +22,8 @@ static const uint64_t max_weights = (uint64_t)1 << 48; /* of all matrices, paddi
 static const struct {
     const char *word;
     enum sl_code code;
-} codes[] = {{"lut4", SL_CODE_LUT4}, {"int8", SL_CODE_INT8}, {"bf16", SL_CODE_BF16},
-             {"f32", SL_CODE_F32}};
+} codes[] = {
+    {"lut4", SL_CODE_LUT4}, {"int8", SL_CODE_INT8}, {"bf16", SL_CODE_BF16}, {"f32", SL_CODE_F32}};
 
 static const struct {
     const char *word;
@@ -57,8 +57,8 @@ void sl_packing_print(const struct sl_packing *p, char out[TEXT_MAX])
     if (p->code != SL_CODE_LUT4)
         return;
     for (int i = 0; i < SL_CODEBOOK; i++)
-        used += (size_t)snprintf(out + used, TEXT_MAX - used, "%s%d", i ? "," : " codebook=",
-                                 p->codebook[i]);
+        used += (size_t)snprintf(out + used, TEXT_MAX - used, "%s%d",
+                                 i ? "," : " codebook=", p->codebook[i]);
 }
 
 /* ---- parsing -------------------------------------------------------------------------------- */
@@ -118,7 +118,8 @@ static int unknown_word(const char *where, const char *word, struct sluice_err *
     char shown[SL_SHOWN];
     return sl_fail(err, SLUICE_EUNSUPPORTED,
                    "%.600s: packing \"%s\" is unknown to this build; use the version of sluice "
-                   "that wrote the container, or a newer one", where, sl_shown(word, shown));
+                   "that wrote the container, or a newer one",
+                   where, sl_shown(word, shown));
 }
 
 static int bad_word(const char *where, const char *word, struct sluice_err *err)
@@ -170,7 +171,8 @@ static int check_packing(const char *text, const char *where, const struct sl_pa
     if (strcmp(text, again) != 0)
         return sl_fail(err, SLUICE_EFORMAT,
                        "%.600s: packing descriptor \"%s\": words missing, repeated, misplaced or "
-                       "not in their plain form", where, sl_shown(text, shown));
+                       "not in their plain form",
+                       where, sl_shown(text, shown));
     if (!sl_packing_valid(p))
         return unknown_word(where, text, err);
     if (!sl_mul(sl_padded_rows(p->rows), sl_padded_cols(p->cols), &weights) ||

@@ -149,7 +149,7 @@ static int check_metadata(const struct sl_safetensors *st, json_t *metadata, str
     json_t *value;
     if (!json_is_object(metadata))
         return sl_fail(err, SLUICE_EFORMAT, "%s: __metadata__ is no JSON object", st->path);
-    json_object_foreach(metadata, key, value) {
+    json_object_foreach (metadata, key, value) {
         char shown[SL_SHOWN];
         if (!json_is_string(value))
             return sl_fail(err, SLUICE_EFORMAT, "%.500s: __metadata__: \"%s\" is no string",
@@ -186,7 +186,8 @@ static int check_places(struct sl_safetensors *st, struct sluice_err *err)
         if (t->offset > end)
             return bad_tensor(st, t->name, err,
                               "begins at byte %" PRIu64 ", the tensor before it ends at %" PRIu64
-                              ": a hole", t->offset, end);
+                              ": a hole",
+                              t->offset, end);
         end += t->bytes;
     }
     if (end != st->file_bytes)
@@ -207,7 +208,7 @@ static int read_table(struct sl_safetensors *st, struct sluice_err *err)
         return sl_fail_nomem(err, st->path, n * sizeof *st->tensors);
     const char *name;
     json_t *entry;
-    json_object_foreach(st->header, name, entry) {
+    json_object_foreach (st->header, name, entry) {
         int status = strcmp(name, "__metadata__") == 0
                          ? check_metadata(st, entry, err)
                          : read_tensor(st, name, entry, &st->tensors[st->n_tensors++], err);
@@ -244,7 +245,8 @@ static int read_length(struct sl_safetensors *st, size_t *length, struct sluice_
     if (st->file_bytes < sizeof b)
         return sl_fail(err, SLUICE_EFORMAT,
                        "%s: %" PRIu64 " bytes, too short for a safetensors file: truncated; copy "
-                       "or download it again", st->path, st->file_bytes);
+                       "or download it again",
+                       st->path, st->file_bytes);
     int status = sl_read_at(st->fd, b, sizeof b, 0, st->path, err);
     if (status < 0)
         return status;
@@ -260,7 +262,8 @@ static int read_length(struct sl_safetensors *st, size_t *length, struct sluice_
     if (n > st->file_bytes - sizeof b)
         return sl_fail(err, SLUICE_EFORMAT,
                        "%s: header of %" PRIu64 " bytes in a file of %" PRIu64
-                       ": truncated; copy or download it again", st->path, n, st->file_bytes);
+                       ": truncated; copy or download it again",
+                       st->path, n, st->file_bytes);
     *length = (size_t)n;
     st->data_start = sizeof b + n;
     return 0;
@@ -338,7 +341,8 @@ int sl_tensor_read(const struct sl_safetensors *st, const struct sl_tensor *t, v
     if (offset > t->bytes || len > t->bytes - offset)
         return sl_fail(err, SLUICE_EARG,
                        "%.500s: bytes %" PRIu64 " to %" PRIu64 " of tensor %.200s wanted, which "
-                       "has %" PRIu64, st->path, offset, offset + len, t->name, t->bytes);
+                       "has %" PRIu64,
+                       st->path, offset, offset + len, t->name, t->bytes);
     return sl_read_at(st->fd, data, len, t->offset + offset, st->path, err);
 }
 

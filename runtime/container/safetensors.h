@@ -42,7 +42,7 @@ struct sl_safetensors {
     char *path;
     int fd;
     uint64_t file_bytes;
-    uint64_t data_start;       /* = 8 + header length */
+    uint64_t data_start; /* = 8 + header length */
     size_t n_tensors;
     struct sl_tensor *tensors; /* ascending by name */
     json_t *header;            /* owns the names */

@@ -59,7 +59,8 @@ static int explain(struct sl_scan *s, const char *path, bool known_damaged, stru
     } else if (status >= 0 && known_damaged) {
         status = sl_fail(err, SLUICE_EDAMAGED,
                          "%.500s: the header is damaged, or another file is in its place (no "
-                         "tensor differs from its own checksum); " REPAIR, path);
+                         "tensor differs from its own checksum); " REPAIR,
+                         path);
     }
     sl_safetensors_close(&st);
     return status < 0 ? status : 0;
@@ -147,7 +148,8 @@ static void report_hash(struct verifying *v, uint64_t hash)
     if (other) {
         problem(v, "%.500s: has the contents of %.255s; " REPAIR, v->path, other);
     } else if (!is_safetensors(v->file->name)) {
-        problem(v, "%.500s: checksum %016" PRIx64 ", %016" PRIx64
+        problem(v,
+                "%.500s: checksum %016" PRIx64 ", %016" PRIx64
                 " wanted: changed since the conversion; copy it again from the source",
                 v->path, hash, v->file->xxh3);
     } else {
@@ -190,8 +192,10 @@ static bool find_experts(struct verifying *v, const struct sl_safetensors *st,
     if (e && c && e->dtype == SL_U8 && e->n_dims == 2 && c->dtype == SL_U64 && c->n_dims == 2 &&
         c->dims[0] == e->dims[0] && c->dims[1] == sl_ceil_div(e->dims[1], SL_CHUNK_BYTES))
         return true;
-    problem(v, "%.500s: no tensors experts U8 [n, stride] and checksums U64 [n, stride / 1 MiB]; "
-               REPAIR, v->path);
+    problem(
+        v,
+        "%.500s: no tensors experts U8 [n, stride] and checksums U64 [n, stride / 1 MiB]; " REPAIR,
+        v->path);
     return false;
 }
 

@@ -20,7 +20,10 @@ static const struct int_key {
     int64_t low, high;
     size_t offset;
 } required[] = {
-#define KEY(name, low, high, member) {name, low, high, offsetof(struct sl_config, member)}
+#define KEY(name, low, high, member)                                                               \
+    {                                                                                              \
+        name, low, high, offsetof(struct sl_config, member)                                        \
+    }
     KEY("vocab_size", 1, 1 << 24, vocab),
     KEY("hidden_size", 1, MAX_DIM, hidden),
     KEY("num_hidden_layers", 1, MAX_LAYERS, layers),
@@ -131,8 +134,10 @@ static const struct number_key {
     double low, high, fallback; /* NAN: required */
     size_t offset;
 } yarn_keys[] = {
-#define KEY(name, low, high, fallback, member) \
-    {name, low, high, fallback, offsetof(struct sl_config, member)}
+#define KEY(name, low, high, fallback, member)                                                     \
+    {                                                                                              \
+        name, low, high, fallback, offsetof(struct sl_config, member)                              \
+    }
     KEY("factor", 1, 1e6, NAN, yarn_factor),
     KEY("original_max_position_embeddings", 1, 1e9, NAN, yarn_original),
     KEY("beta_fast", 1e-3, 1e6, 32, yarn_beta_fast),
@@ -233,8 +238,7 @@ static int check_relations(const struct sl_config *c, const char *path, struct s
         {c->dense_layers > c->layers, "first_k_dense_replace exceeds num_hidden_layers"},
         {c->experts % c->groups != 0, "n_routed_experts is not a multiple of n_group"},
         {c->groups_used > c->groups, "topk_group exceeds n_group"},
-        {c->groups_used <= c->groups &&
-             c->experts_used > c->experts / c->groups * c->groups_used,
+        {c->groups_used <= c->groups && c->experts_used > c->experts / c->groups * c->groups_used,
          "num_experts_per_tok exceeds the experts of topk_group groups"},
         {c->experts / c->groups < 2 && c->groups > 1, "n_group leaves groups of one expert"},
         {c->rope % 2 != 0, "qk_rope_head_dim is odd"},

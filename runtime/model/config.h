@@ -9,31 +9,31 @@
 #include "runtime/sluice.h"
 
 struct sl_config {
-    char architecture[16];   /* "deepseek_v3" or "deepseek_v32" */
+    char architecture[16]; /* "deepseek_v3" or "deepseek_v32" */
     uint32_t vocab;
     uint32_t hidden;
-    uint32_t layers;         /* main layers */
-    uint32_t dense_layers;   /* the first ones, without experts */
-    uint32_t mtp_layers;     /* 0 or 1; its id is `layers` */
-    uint32_t context;        /* max_position_embeddings */
-    int32_t bos, eos;        /* -1: none */
+    uint32_t layers;       /* main layers */
+    uint32_t dense_layers; /* the first ones, without experts */
+    uint32_t mtp_layers;   /* 0 or 1; its id is `layers` */
+    uint32_t context;      /* max_position_embeddings */
+    int32_t bos, eos;      /* -1: none */
     float rms_eps;
 
     uint32_t heads;
     uint32_t q_lora;
-    uint32_t kv_lora;        /* latent values per token */
-    uint32_t nope, rope;     /* dimensions of a query head: without and with rotation */
+    uint32_t kv_lora;    /* latent values per token */
+    uint32_t nope, rope; /* dimensions of a query head: without and with rotation */
     uint32_t v_dim;
 
-    uint32_t index_heads;    /* 0: dense attention (deepseek_v3) */
-    uint32_t index_dim;      /* rope dimensions first */
+    uint32_t index_heads; /* 0: dense attention (deepseek_v3) */
+    uint32_t index_dim;   /* rope dimensions first */
     uint32_t index_topk;
 
-    uint32_t ffn_inner;      /* dense layers */
-    uint32_t moe_inner;      /* one routed expert */
+    uint32_t ffn_inner; /* dense layers */
+    uint32_t moe_inner; /* one routed expert */
     uint32_t experts;
-    uint32_t experts_used;   /* per token */
-    uint32_t shared;         /* shared experts; their inner is shared · moe_inner */
+    uint32_t experts_used; /* per token */
+    uint32_t shared;       /* shared experts; their inner is shared · moe_inner */
     uint32_t groups, groups_used;
     bool norm_topk;
     float routed_scale;

@@ -7,12 +7,12 @@
 #include "simd/simd.h"
 
 static const struct sl_tensor_rule rules[SL_N_ROLES] = {
-#define RULE(role, where, class, source, name, checkpoint, second) \
+#define RULE(role, where, class, source, name, checkpoint, second)                                 \
     [role] = {role, where, class, source, name, checkpoint, second}
-#define ONE(role, where, class, name) \
+#define ONE(role, where, class, name)                                                              \
     RULE(role, where, class, SL_FROM_ONE, name, name ".weight", NULL)
-#define GATE_UP(role, where, class, prefix)                                               \
-    RULE(role, where, class, SL_FROM_GATE_UP, prefix "gate_up_proj", prefix "gate_proj.weight", \
+#define GATE_UP(role, where, class, prefix)                                                        \
+    RULE(role, where, class, SL_FROM_GATE_UP, prefix "gate_up_proj", prefix "gate_proj.weight",    \
          prefix "up_proj.weight")
     ONE(SL_EMBED, SL_IN_HEAD, SL_CLASS_EMBED, "model.embed_tokens"),
     ONE(SL_HEAD, SL_IN_HEAD, SL_CLASS_HEAD, "lm_head"),

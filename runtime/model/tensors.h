@@ -12,17 +12,17 @@
 
 /* Which precision a profile gives a tensor. */
 enum sl_class {
-    SL_CLASS_VECTOR,   /* norms, biases: F32 [n], never packed */
-    SL_CLASS_EXACT,    /* router, indexer weights: F32 panels in every profile */
-    SL_CLASS_EMBED,    /* row-major INT8 with one F32 scale per row; BF16 or F32 in `reference` */
+    SL_CLASS_VECTOR, /* norms, biases: F32 [n], never packed */
+    SL_CLASS_EXACT,  /* router, indexer weights: F32 panels in every profile */
+    SL_CLASS_EMBED,  /* row-major INT8 with one F32 scale per row; BF16 or F32 in `reference` */
     SL_CLASS_HEAD,
     SL_CLASS_ATTN,     /* q_a, kv_a */
     SL_CLASS_ATTN_BIG, /* q_b, o: what `balanced` also makes LUT4 */
     SL_CLASS_KV_UP,    /* the two halves of kv_b */
     SL_CLASS_INDEX,
-    SL_CLASS_FFN,      /* dense FFN, shared experts */
+    SL_CLASS_FFN, /* dense FFN, shared experts */
     SL_CLASS_EXPERT,
-    SL_CLASS_MTP,      /* eh_proj */
+    SL_CLASS_MTP, /* eh_proj */
 };
 
 /* How the container's matrix is made from the checkpoint's. */

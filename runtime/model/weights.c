@@ -119,13 +119,13 @@ static int bind_matrix(struct opening *o, const struct sl_tensor_rule *rule, con
         return status;
     struct sl_shape want = sl_tensor_shape_of(&o->w->config, rule->role);
     if (!sl_shape_fits(&o->w->config, rule->role, &m->packing))
-        return sl_fail(o->err, SLUICE_EFORMAT,
-                       "%s is %u x [%u, %u], config.json demands %u x [%u, %u]", where,
-                       m->packing.count, m->packing.rows, m->packing.cols, want.count, want.rows,
-                       want.cols);
+        return sl_fail(
+            o->err, SLUICE_EFORMAT, "%s is %u x [%u, %u], config.json demands %u x [%u, %u]", where,
+            m->packing.count, m->packing.rows, m->packing.cols, want.count, want.rows, want.cols);
     if (t->dtype != SL_U8 || t->bytes < sl_packing_bytes(&m->packing) ||
         t->offset % SL_TENSOR_ALIGN != 0)
-        return sl_fail(o->err, SLUICE_EFORMAT, "%s: %" PRIu64 " bytes of %s at %" PRIu64
+        return sl_fail(o->err, SLUICE_EFORMAT,
+                       "%s: %" PRIu64 " bytes of %s at %" PRIu64
                        ", %zu bytes of U8 at a multiple of 64 wanted",
                        where, t->bytes, sl_dtype_name(t->dtype), t->offset,
                        sl_packing_bytes(&m->packing));

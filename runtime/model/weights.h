@@ -26,7 +26,7 @@ struct sl_embedding {
 struct sl_weights {
     struct sl_config config;
     struct sl_manifest *manifest;
-    uint32_t n_layers;                /* config.layers, + 1 when the MTP layer is loaded */
+    uint32_t n_layers; /* config.layers, + 1 when the MTP layer is loaded */
     struct sl_layer_weights *layers;
     struct sl_layer_weights head;
     struct sl_embedding embedding;

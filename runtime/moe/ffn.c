@@ -221,8 +221,8 @@ static void add_work(void *arg, size_t begin, size_t end, unsigned thread)
                                   p->out + i / used * hidden);
 }
 
-static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n,
-                    const float *x, size_t n_tokens, float *out, struct sluice_err *err)
+static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n, const float *x,
+                    size_t n_tokens, float *out, struct sluice_err *err)
 {
     const struct sl_expert_layout *layout = sl_experts_layout(m->experts, layer);
     struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
@@ -232,8 +232,8 @@ static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_
         return status;
     for (size_t i = 0; i < n; i++) {
         m->matrices[2 * i] = (struct sl_matrix){layout->gate_up, m->blocks[i]};
-        m->matrices[2 * i + 1] =
-            (struct sl_matrix){layout->down, m->blocks[i] + layout->down_offset};
+        m->matrices[2 * i + 1] = (struct sl_matrix){layout->down,
+                                                    m->blocks[i] + layout->down_offset};
     }
     activate.first = m->first[ids[0]];
     run_half(m, ids, n, false, x);

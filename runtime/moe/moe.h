@@ -24,9 +24,9 @@ void sl_route_choose(const struct sl_config *c, const struct sl_ops *ops, const 
 
 /* Scratch of one SwiGLU network for up to `capacity` rows. */
 struct sl_ffn_scratch {
-    float *gate_up;  /* [capacity][gate_up_ld] */
+    float *gate_up; /* [capacity][gate_up_ld] */
     size_t gate_up_ld;
-    float *inner;    /* [capacity][inner] */
+    float *inner; /* [capacity][inner] */
     struct sl_codes inner_codes;
     size_t inner_dim;
 };
@@ -38,24 +38,24 @@ struct sl_moe {
     size_t chunk;
     uint64_t expert_uses;
 
-    struct sl_codes x_codes;    /* the normed input */
-    struct sl_ffn_scratch own;  /* dense FFN and shared expert, chunk rows */
-    float *own_out;             /* [chunk][hidden]: shared expert */
-    float *logits;              /* [chunk][experts] */
-    float *route_scratch;       /* [threads][2 · experts] */
-    uint32_t *chosen;           /* [chunk][experts_used], ascending */
-    float *weight;              /* [chunk][experts_used] */
+    struct sl_codes x_codes;   /* the normed input */
+    struct sl_ffn_scratch own; /* dense FFN and shared expert, chunk rows */
+    float *own_out;            /* [chunk][hidden]: shared expert */
+    float *logits;             /* [chunk][experts] */
+    float *route_scratch;      /* [threads][2 · experts] */
+    uint32_t *chosen;          /* [chunk][experts_used], ascending */
+    float *weight;             /* [chunk][experts_used] */
 
     /* Tokens sorted by expert: expert e has rows [first[e], first[e + 1]). */
-    uint32_t *first;            /* [experts + 1] */
-    uint32_t *row_token;        /* [chunk · experts_used]: token of a row */
-    uint32_t *row_of;           /* [chunk][experts_used]: row of a choice */
+    uint32_t *first;              /* [experts + 1] */
+    uint32_t *row_token;          /* [chunk · experts_used]: token of a row */
+    uint32_t *row_of;             /* [chunk][experts_used]: row of a choice */
     struct sl_ffn_scratch routed; /* chunk · experts_used rows */
-    float *routed_out;          /* [chunk · experts_used][hidden] */
-    uint32_t *used;             /* [experts]: those with rows, ascending */
-    const uint8_t **blocks;     /* [wave] */
-    struct sl_matrix *matrices; /* [2 · wave]: gate_up and down of the experts at hand */
-    struct sl_product *products; /* [wave] */
+    float *routed_out;            /* [chunk · experts_used][hidden] */
+    uint32_t *used;               /* [experts]: those with rows, ascending */
+    const uint8_t **blocks;       /* [wave] */
+    struct sl_matrix *matrices;   /* [2 · wave]: gate_up and down of the experts at hand */
+    struct sl_product *products;  /* [wave] */
 };
 
 /* Takes scratch from ARENA; config, compute, experts and chunk are set before. */

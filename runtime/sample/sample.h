@@ -13,8 +13,8 @@ struct sl_candidate {
 };
 
 struct sl_sampler {
-    float temperature;            /* 0: the most likely token */
-    float top_p;                  /* (0, 1] */
+    float temperature; /* 0: the most likely token */
+    float top_p;       /* (0, 1] */
     uint64_t seed;
     uint64_t draw;                /* number of this draw: (seed, draw) fixes the random number */
     const uint8_t *allowed;       /* [n]: non-zero for ids that may be drawn; NULL: all */

@@ -14,7 +14,7 @@ struct sl_experts {
     const struct sl_reader_ops *ops;
     struct sl_reader *reader;
     size_t wave;
-    struct sl_arena slots;        /* wave blocks of the largest stride, if the reader wants them */
+    struct sl_arena slots; /* wave blocks of the largest stride, if the reader wants them */
     struct sl_read reads[SL_READS];
     uint64_t bytes_read;
 };

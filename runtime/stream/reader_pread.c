@@ -17,7 +17,7 @@ struct sl_reader {
     pthread_cond_t work, finished;
     struct sl_read *queue[SL_READS]; /* ring of reads with chunks nobody took yet */
     size_t head, tail;
-    struct sl_read *done[SL_READS];  /* ring of finished reads */
+    struct sl_read *done[SL_READS]; /* ring of finished reads */
     size_t done_head, done_tail;
     size_t under_way;
     bool stop;
@@ -32,8 +32,8 @@ static int read_chunk(const struct sl_read *read, uint64_t chunk, struct sluice_
     uint64_t offset = f->data + read->expert * f->layout.stride + begin;
     int status = 0;
     for (int attempt = 0; attempt < 2; attempt++) {
-        status = sl_read_at(f->fd, read->buffer + begin, sl_chunk_length(&f->layout, chunk),
-                            offset, f->path, err);
+        status = sl_read_at(f->fd, read->buffer + begin, sl_chunk_length(&f->layout, chunk), offset,
+                            f->path, err);
         if (status == 0)
             status = sl_chunk_check(f, read->expert, chunk, read->buffer + begin, err);
         if (status != SLUICE_EDAMAGED)

@@ -14,8 +14,8 @@
 #include "runtime/text/text_private.h"
 
 /* White_Space of Unicode, for use inside a class. */
-#define SPACE                                                                                     \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"  \
+#define SPACE                                                                                      \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
 
 enum { SPACE_MAX = sizeof "[^" SPACE "]" };
@@ -89,8 +89,8 @@ static int translate_escape(struct translation *p, bool in_class, bool *is_set)
         p->at += 2;
         return 0;
     }
-    bool same = is_among((char)c, "dfnrt") || (c > ' ' && c < 0x7f && !is_letter((char)c) &&
-                                               !(c >= '0' && c <= '9'));
+    bool same = is_among((char)c, "dfnrt") ||
+                (c > ' ' && c < 0x7f && !is_letter((char)c) && !(c >= '0' && c <= '9'));
     if (!same)
         return refuse(p, in_class ? "escape not supported in a class" : "escape not supported");
     copy(p, 2);
@@ -243,8 +243,8 @@ int sl_pattern_translate(const char *path, const char *pattern, char **out, stru
     *out = malloc((len + 1) * SPACE_MAX);
     if (!*out)
         return sl_fail_nomem(err, "pattern of the tokenizer", (len + 1) * SPACE_MAX);
-    struct translation p = {.path = path, .pattern = pattern, .at = pattern, .out = *out,
-                            .err = err};
+    struct translation p = {
+        .path = path, .pattern = pattern, .at = pattern, .out = *out, .err = err};
     int status = 0;
     while (*p.at && status == 0) {
         bool opens = *p.at == '|' || (*p.at == '(' && strncmp(p.at, "(?i:", 4) != 0);

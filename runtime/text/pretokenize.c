@@ -76,8 +76,7 @@ static int load_split(struct sl_tokenizer *t, json_t *entry, struct sluice_err *
 }
 
 /* The library's defaults are true: both flags must be there. */
-static int check_byte_level(const struct sl_tokenizer *t, json_t *entry,
-                            struct sluice_err *err)
+static int check_byte_level(const struct sl_tokenizer *t, json_t *entry, struct sluice_err *err)
 {
     static const char *const known[] = {"type", "add_prefix_space", "trim_offsets", "use_regex",
                                         NULL};

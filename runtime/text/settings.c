@@ -22,12 +22,12 @@ int sl_settings_refuse(const char *path, const char *key, const json_t *found, c
     return status;
 }
 
-int sl_settings_known(json_t *object, const char *path, const char *what,
-                      const char *const *known, struct sluice_err *err)
+int sl_settings_known(json_t *object, const char *path, const char *what, const char *const *known,
+                      struct sluice_err *err)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value) {
+    json_object_foreach (object, key, value) {
         const char *const *k = known;
         while (*k && strcmp(*k, key) != 0)
             k++;
@@ -87,9 +87,17 @@ static int check_normalizer(const json_t *root, const char *path, struct sluice_
 
 static int check_model(json_t *model, const char *path, struct sluice_err *err)
 {
-    static const char *const known[] = {
-        "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-        "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges", NULL};
+    static const char *const known[] = {"type",
+                                        "dropout",
+                                        "unk_token",
+                                        "continuing_subword_prefix",
+                                        "end_of_word_suffix",
+                                        "fuse_unk",
+                                        "byte_fallback",
+                                        "ignore_merges",
+                                        "vocab",
+                                        "merges",
+                                        NULL};
     if (!json_is_object(model))
         return sl_fail(err, SLUICE_EFORMAT, "%s: \"model\" is missing or no object", path);
     if (!has_type(model, "BPE"))
@@ -114,8 +122,8 @@ static int check_model(json_t *model, const char *path, struct sluice_err *err)
 int sl_settings_check(json_t *root, const char *path, struct sluice_err *err)
 {
     static const char *const known[] = {
-        "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-        "post_processor", "decoder", "model", NULL};
+        "version",       "truncation",     "padding", "added_tokens", "normalizer",
+        "pre_tokenizer", "post_processor", "decoder", "model",        NULL};
     const char *version;
     int status = sl_json_string(root, path, "version", "1.0", &version, err);
     if (status == 0 && strcmp(version, "1.0") != 0)

@@ -50,8 +50,8 @@ int32_t *sl_words_slot(const struct sl_tokenizer *t, const char *bytes, size_t l
     const struct sl_table *table = &t->words;
     for (size_t i = hash_bytes(table->seed, bytes, len) & table->mask;; i = (i + 1) & table->mask) {
         int32_t id = table->slot[i];
-        if (id < 0 || (t->token[id].len == len &&
-                       memcmp(t->bytes + t->token[id].offset, bytes, len) == 0))
+        if (id < 0 ||
+            (t->token[id].len == len && memcmp(t->bytes + t->token[id].offset, bytes, len) == 0))
             return &table->slot[i];
     }
 }

@@ -10,13 +10,13 @@
 #include "runtime/text/text.h"
 
 enum {
-    SL_TOKENS_MAX = 1 << 24,       /* ids are below this */
-    SL_WORD_MAX = 1 << 16,         /* bytes of one entry of the vocabulary */
-    SL_ADDED_MAX = 1024,           /* bytes of one added token */
-    SL_ADDED_TOTAL_MAX = 1 << 20,  /* bytes of all added tokens */
-    SL_STAGES_MAX = 16,            /* Split entries of the pre-tokenizer */
-    SL_PATTERN_MAX = 1 << 14,      /* bytes of one pattern */
-    SL_REPLACEMENT_LEN = 3,        /* bytes of U+FFFD */
+    SL_TOKENS_MAX = 1 << 24,      /* ids are below this */
+    SL_WORD_MAX = 1 << 16,        /* bytes of one entry of the vocabulary */
+    SL_ADDED_MAX = 1024,          /* bytes of one added token */
+    SL_ADDED_TOTAL_MAX = 1 << 20, /* bytes of all added tokens */
+    SL_STAGES_MAX = 16,           /* Split entries of the pre-tokenizer */
+    SL_PATTERN_MAX = 1 << 14,     /* bytes of one pattern */
+    SL_REPLACEMENT_LEN = 3,       /* bytes of U+FFFD */
 };
 
 #define SL_TOKENIZER_FILE_MAX ((size_t)64 << 20)
@@ -36,7 +36,7 @@ struct sl_trie {
         int32_t sibling;
         int32_t id; /* of the token that ends here, or -1 */
         uint8_t byte;
-    } *node;
+    } * node;
     int32_t n;
     int32_t root[256]; /* node of each first byte, or 0 */
 };
@@ -56,13 +56,13 @@ struct sl_tokenizer {
     struct sl_token *token; /* [size] */
     char *bytes;            /* of all tokens */
     size_t n_bytes;
-    size_t longest;       /* bytes of the longest token */
-    int32_t byte_id[256]; /* token of each single byte; -1 only for bytes UTF-8 never has */
-    struct sl_table words; /* bytes of a vocabulary token -> id */
+    size_t longest;         /* bytes of the longest token */
+    int32_t byte_id[256];   /* token of each single byte; -1 only for bytes UTF-8 never has */
+    struct sl_table words;  /* bytes of a vocabulary token -> id */
     struct sl_merge *merge; /* [n_merges], by rank */
     size_t n_merges;
-    struct sl_table pairs; /* (left, right) -> rank */
-    bool ignore_merges;    /* a piece that is a token stays whole */
+    struct sl_table pairs;   /* (left, right) -> rank */
+    bool ignore_merges;      /* a piece that is a token stays whole */
     struct sl_trie added[2]; /* "normalized": false, true: matched in this order */
     pcre2_code *stage[SL_STAGES_MAX];
     size_t n_stages;
@@ -74,9 +74,9 @@ struct sl_encoder {
     pcre2_match_data *match;
     pcre2_match_context *limits;
     struct sl_symbol {
-        int32_t id; /* -1: merged into its left neighbour */
+        int32_t id;         /* -1: merged into its left neighbour */
         int32_t next, prev; /* -1: none */
-    } *symbol;
+    } * symbol;
     uint64_t *heap; /* rank << 32 | position of the left symbol; smallest first */
     size_t n_heap;
     size_t room; /* symbols that `symbol` and half of `heap` can hold */
@@ -88,8 +88,8 @@ struct sl_encoder {
 /* settings.c: refuses what this build does not do. */
 int sl_settings_check(json_t *root, const char *path, struct sluice_err *err);
 /* Every key of OBJECT must be in the NULL-terminated list KNOWN. */
-int sl_settings_known(json_t *object, const char *path, const char *what,
-                      const char *const *known, struct sluice_err *err);
+int sl_settings_known(json_t *object, const char *path, const char *what, const char *const *known,
+                      struct sluice_err *err);
 /* "PATH: KEY is FOUND, WANTED is wanted"; SLUICE_EUNSUPPORTED. */
 int sl_settings_refuse(const char *path, const char *key, const json_t *found, const char *wanted,
                        struct sluice_err *err);
@@ -98,8 +98,7 @@ int sl_settings_refuse(const char *path, const char *key, const json_t *found, c
 int sl_vocabulary_load(struct sl_tokenizer *t, json_t *root, struct sluice_err *err);
 
 /* pattern.c: a pattern for PCRE2 that matches what PATTERN matches in Oniguruma; malloc'ed. */
-int sl_pattern_translate(const char *path, const char *pattern, char **out,
-                         struct sluice_err *err);
+int sl_pattern_translate(const char *path, const char *pattern, char **out, struct sluice_err *err);
 
 /* pretokenize.c */
 int sl_pretokenize_load(struct sl_tokenizer *t, json_t *root, struct sluice_err *err);

@@ -39,8 +39,8 @@ bool sl_trie_add(struct sl_trie *trie, const char *bytes, size_t len, int32_t id
         at = next_node(trie, *chain, (uint8_t)bytes[i]);
         if (!at) {
             at = trie->n++;
-            trie->node[at] =
-                (struct sl_trie_node){.sibling = *chain, .id = -1, .byte = (uint8_t)bytes[i]};
+            trie->node[at] = (struct sl_trie_node){
+                .sibling = *chain, .id = -1, .byte = (uint8_t)bytes[i]};
             *chain = at;
         }
         chain = &trie->node[at].child;

@@ -71,7 +71,7 @@ static int measure_added(struct sl_tokenizer *t, const json_t *added, size_t *by
     const json_t *entry;
     if (added && !json_is_null(added) && !json_is_array(added))
         return sl_fail(err, SLUICE_EFORMAT, "%s: \"added_tokens\" is no array", t->path);
-    json_array_foreach(added, i, entry) {
+    json_array_foreach (added, i, entry) {
         const char *content = json_string_value(json_object_get(entry, "content"));
         if (!content)
             return sl_fail(err, SLUICE_EFORMAT, "%s: added token %zu has no string \"content\"",
@@ -99,7 +99,7 @@ static int measure_vocabulary(struct sl_tokenizer *t, json_t *vocab, size_t *byt
     json_t *value;
     if (!json_is_object(vocab))
         return sl_fail(err, SLUICE_EFORMAT, "%s: \"model.vocab\" is missing or no object", t->path);
-    json_object_foreach(vocab, key, value) {
+    json_object_foreach (vocab, key, value) {
         int32_t id = id_of(value);
         if (id < 0)
             return bad_id(t, key, err);
@@ -107,8 +107,8 @@ static int measure_vocabulary(struct sl_tokenizer *t, json_t *vocab, size_t *byt
             return bad_token(t, key, "empty", err);
         if (strlen(key) > SL_WORD_MAX)
             return sl_fail(err, SLUICE_EUNSUPPORTED,
-                           "%s: token of %zu bytes in \"vocab\"; at most %d are supported",
-                           t->path, strlen(key), SL_WORD_MAX);
+                           "%s: token of %zu bytes in \"vocab\"; at most %d are supported", t->path,
+                           strlen(key), SL_WORD_MAX);
         *bytes += strlen(key);
         t->size = id < t->size ? t->size : id + 1;
     }
@@ -166,7 +166,7 @@ static int load_added(struct sl_tokenizer *t, const json_t *added, struct sluice
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(added, i, entry) {
+    json_array_foreach (added, i, entry) {
         const char *content = json_string_value(json_object_get(entry, "content"));
         int32_t id = id_of(json_object_get(entry, "id"));
         size_t len = strlen(content), ignored;
@@ -226,7 +226,7 @@ static int load_words(struct sl_tokenizer *t, json_t *vocab, struct sluice_err *
     int status = sl_table_open(&t->words, json_object_size(vocab), err);
     if (status < 0)
         return status;
-    json_object_foreach(vocab, key, value) {
+    json_object_foreach (vocab, key, value) {
         status = load_word(t, key, id_of(value), err);
         if (status < 0)
             return status;

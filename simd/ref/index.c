@@ -80,8 +80,8 @@ static void score_float(enum sl_cache type, const struct sl_index_query *query,
     }
 }
 
-void sl_ref_index_score(enum sl_cache type, const struct sl_index_query *query,
-                        const uint8_t *keys, size_t s0, size_t s1, float *score)
+void sl_ref_index_score(enum sl_cache type, const struct sl_index_query *query, const uint8_t *keys,
+                        size_t s0, size_t s1, float *score)
 {
     size_t bytes = sl_key_panel_bytes(type, query->dim);
     for (size_t s = s0; s < s1; s += SL_KEY_PANEL) {

@@ -56,6 +56,7 @@ static float uniform(void) /* (−1, 1) */
 static void fill(float *x, size_t n, int mode)
 {
     for (size_t i = 0; i < n; i++)
+        /* clang-format off */
         switch (mode) {
         case 0: x[i] = uniform(); break;
         case 1: x[i] = uniform() * 1e20f; break;
@@ -64,6 +65,7 @@ static void fill(float *x, size_t n, int mode)
         case 4: x[i] = random_bits() % 50 ? uniform() : uniform() * 300; break; /* outliers */
         default: x[i] = 0;
         }
+    /* clang-format on */
 }
 enum { MODES = 6 };
 
@@ -158,8 +160,8 @@ static void check_gemm_one(struct sl_packing p, int mode)
         for (size_t t = 0; t < TOKENS; t++)
             expect(memcmp(z + t * ldy, y + (TOKENS - 1 - t) * ldy, p.rows * 4) == 0, "row order");
         for (size_t t = 0; t < TOKENS; t++) {
-            struct sl_acts single = {q + t * ld, scale + t * ld / 32, sum + t * ld / 32,
-                                     x + t * ld, ld, NULL};
+            struct sl_acts single = {
+                q + t * ld, scale + t * ld / 32, sum + t * ld / 32, x + t * ld, ld, NULL};
             ops->gemm(&one, 0, panels, single, 1, z, ldy);
             expect(memcmp(z, y + t * ldy, p.rows * 4) == 0, "one vector against many");
         }
@@ -170,14 +172,14 @@ static void check_gemm_one(struct sl_packing p, int mode)
 static void check_gemm(void)
 {
     static const int8_t book[16] = {-127, -101, -76, -58, -43, -30, -19, -9,
-                                    1, 12, 22, 34, 46, 61, 80, 104};
-    static const uint32_t shapes[][2] = {{1, 1}, {16, 32}, {17, 33}, {40, 96}, {15, 160},
+                                    1,    12,   22,  34,  46,  61,  80,  104};
+    static const uint32_t shapes[][2] = {{1, 1},    {16, 32},  {17, 33},   {40, 96}, {15, 160},
                                          {33, 512}, {16, 544}, {48, 1536}, {5, 200}};
     static const uint32_t groups[] = {16, 32, 64, 128};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int mode = 0; mode < MODES; mode++) {
-            struct sl_packing p = {.rows = shapes[s][0], .cols = shapes[s][1],
-                                   .count = s % 3 == 2 ? 3 : 1};
+            struct sl_packing p = {
+                .rows = shapes[s][0], .cols = shapes[s][1], .count = s % 3 == 2 ? 3 : 1};
             memcpy(p.codebook, book, 16);
             for (int code = SL_CODE_LUT4; code <= SL_CODE_INT8; code++)
                 for (size_t g = 0; g < 4; g++)
@@ -466,8 +468,11 @@ static void read_row(const struct sl_kv *kv, size_t s, float *c, float *r)
             memcpy(&half, at + 2 * j, 2);
             value = sl_from_bf16(half);
         }
-        expect_near((double)value, (double)*original, 0.501, scale ? (double)scale
-                    : kv->type == SL_CACHE_F32 ? 0 : fabs((double)*original) * 0x1p-7, i);
+        expect_near((double)value, (double)*original, 0.501,
+                    scale                      ? (double)scale
+                    : kv->type == SL_CACHE_F32 ? 0
+                                               : fabs((double)*original) * 0x1p-7,
+                    i);
         *original = value;
     }
 }
@@ -563,7 +568,8 @@ static void check_decode(void)
         float f = sl_from_f16((uint16_t)h);
         int e = (int)(h >> 10 & 31);
         double want = e == 31 ? (h & 0x3ff ? NAN : INFINITY)
-                              : e ? ldexp(1024 + (h & 0x3ff), e - 25) : ldexp(h & 0x3ff, -24);
+                      : e     ? ldexp(1024 + (h & 0x3ff), e - 25)
+                              : ldexp(h & 0x3ff, -24);
         want = h & 0x8000 ? -want : want;
         expect((double)f == want || (f != f && want != want), "f16 %04x", h);
         expect(f != f || sl_to_f16(f) == h, "f16 round trip %04x", h);
@@ -581,7 +587,8 @@ static void check_math(void)
         expect_near((double)sl_expf((float)x), want, 1, ulp, 0);
     }
     expect(sl_expf(-200) == 0 && sl_expf(100) == INFINITY && sl_expf(NAN) != sl_expf(NAN) &&
-               sl_expf(0) == 1 && sl_expf(-INFINITY) == 0, "exp at the ends");
+               sl_expf(0) == 1 && sl_expf(-INFINITY) == 0,
+           "exp at the ends");
     for (int i = 0; i < 100000; i++) {
         float x = uniform() * (i % 2 ? 3.5f : 163840.0f), s, c;
         sl_sincosf(x, &s, &c);
@@ -599,10 +606,12 @@ int main(void)
         const char *name;
         void (*run)(void);
     } all[] = {
-        {"gemm", check_gemm},         {"quantize", check_quantize}, {"norms", check_norms},
-        {"activations", check_activations}, {"rotations", check_rotations},
-        {"vectors", check_vectors},   {"index", check_index},       {"topk", check_topk},
-        {"attend", check_attend},     {"decode", check_decode},     {"math", check_math},
+        {"gemm", check_gemm},           {"quantize", check_quantize},
+        {"norms", check_norms},         {"activations", check_activations},
+        {"rotations", check_rotations}, {"vectors", check_vectors},
+        {"index", check_index},         {"topk", check_topk},
+        {"attend", check_attend},       {"decode", check_decode},
+        {"math", check_math},
     };
     ops = sl_simd();
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Compares the sources with .clang-format.  For now it only reports (skip, 77); with
-# SLUICE_FORMAT=strict in the environment a difference is a failure.
+# Compares the sources with .clang-format; only clang-format 14 (bookworm's) will do, without it the
+# test is skipped.  Tables laid out by hand stand between clang-format off and on.
 set -eu
 cd "${top_srcdir:-.}"
 if ! command -v clang-format-14 >/dev/null; then
@@ -17,5 +17,4 @@ complaints=$(find "$@" -name '*.[ch]' -exec clang-format-14 --dry-run {} + 2>&1 
 [ -n "$complaints" ] || exit 0
 printf '%s\n' "$complaints" | cut -d: -f1 | sort | uniq -c | sort -rn
 echo "differences from .clang-format, per file; see them with: clang-format-14 FILE | diff FILE -"
-[ "${SLUICE_FORMAT:-}" = strict ] || exit 77
 exit 1

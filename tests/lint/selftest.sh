@@ -166,8 +166,8 @@ flags symbols '> sluice_c'
 if command -v clang-format-14 >/dev/null; then
     rm -rf simd runtime quant tools
     put simd/x.c '' 'int sl_x;'
-    SLUICE_FORMAT=strict passes format
+    passes format
     put simd/x.c '' 'int   sl_x;'
-    SLUICE_FORMAT=strict flags format '1 simd/x.c'
+    flags format '1 simd/x.c'
 fi
 exit $status

@@ -39,11 +39,11 @@ struct run {
     bool mtp;
     const struct golden *force; /* replace every selection by the golden one; or NULL */
     /* out, malloc'ed; released by run_close() */
-    float *logits;              /* [n][vocab] */
-    float *drafts;              /* [n][vocab] */
-    float *hiddens;             /* [layers][n][hidden] */
-    uint32_t *selected;         /* [layers][n][topk], as chosen, before any replacement */
-    uint32_t *experts;          /* [layers][n][used] */
+    float *logits;      /* [n][vocab] */
+    float *drafts;      /* [n][vocab] */
+    float *hiddens;     /* [layers][n][hidden] */
+    uint32_t *selected; /* [layers][n][topk], as chosen, before any replacement */
+    uint32_t *experts;  /* [layers][n][used] */
     uint64_t sparse_queries;
     /* private */
     const struct sl_config *config;

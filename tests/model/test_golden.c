@@ -14,8 +14,8 @@
 
 #include "tests/model/harness.h"
 
-#define BAR 1e-3   /* largest difference of any logit */
-#define GAP 1e-5   /* choices are decided beyond this distance */
+#define BAR 1e-3 /* largest difference of any logit */
+#define GAP 1e-5 /* choices are decided beyond this distance */
 #define KL_BAR 1e-5
 
 static const char *const cases[] = {"short", "mid", "long"};
@@ -72,14 +72,12 @@ static void compare_forced(const char *model, const char *name, const struct gol
                                        g->logit_rows * g->vocab);
     double hidden = 0, draft = 0;
     for (size_t layer = 0; layer < g->layers; layer++)
-        hidden = fmax(hidden,
-                      largest_difference(
-                          g->hiddens + layer * g->hidden_rows * g->hidden,
-                          r->hiddens + ((layer + 1) * g->n - g->hidden_rows) * g->hidden,
-                          g->hidden_rows * g->hidden));
+        hidden = fmax(hidden, largest_difference(
+                                  g->hiddens + layer * g->hidden_rows * g->hidden,
+                                  r->hiddens + ((layer + 1) * g->n - g->hidden_rows) * g->hidden,
+                                  g->hidden_rows * g->hidden));
     if (g->drafts)
-        draft = largest_difference(g->drafts,
-                                   r->drafts + (g->n - 1 - g->draft_rows) * g->vocab,
+        draft = largest_difference(g->drafts, r->drafts + (g->n - 1 - g->draft_rows) * g->vocab,
                                    g->draft_rows * g->vocab);
     print_message("%-8s %-5s forced: logits %.2e, hidden %.2e, drafts %.2e, routing %zu wrong "
                   "(%zu ties)\n",
@@ -118,8 +116,8 @@ static void check_model(const char *model)
     for (size_t i = 0; i < 3; i++) {
         struct golden g;
         golden_open(&g, model, cases[i]);
-        struct run r = {.container = converted(model, "reference"), .chunk = 64,
-                        .mtp = g.drafts != NULL};
+        struct run r = {
+            .container = converted(model, "reference"), .chunk = 64, .mtp = g.drafts != NULL};
         r.force = g.selected ? &g : NULL;
         run_tokens(&r, g.tokens, g.n);
         compare_forced(model, cases[i], &g, &r);

@@ -13,11 +13,14 @@
 
 #include "tests/model/harness.h"
 
-static struct run baseline(const char *model, const char *profile,
-                           enum sluice_cache_type cache, const struct golden *g)
+static struct run baseline(const char *model, const char *profile, enum sluice_cache_type cache,
+                           const struct golden *g)
 {
-    struct run r = {.container = strdup(converted(model, profile)), .threads = 1, .chunk = g->n,
-                    .reader = SLUICE_READER_MEMORY, .mtp = g->drafts != NULL,
+    struct run r = {.container = strdup(converted(model, profile)),
+                    .threads = 1,
+                    .chunk = g->n,
+                    .reader = SLUICE_READER_MEMORY,
+                    .mtp = g->drafts != NULL,
                     .session = {.kv = cache, .index = cache}};
     run_tokens(&r, g->tokens, g->n);
     return r;
@@ -54,8 +57,11 @@ static void check_cuts(const char *model, const char *profile, enum sluice_cache
         {"all at once, 2 threads, pread", g.n, 2, SLUICE_READER_PREAD},
     };
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-        struct run r = {.container = want.container, .threads = cuts[i].threads,
-                        .chunk = cuts[i].chunk, .reader = cuts[i].reader, .mtp = want.mtp,
+        struct run r = {.container = want.container,
+                        .threads = cuts[i].threads,
+                        .chunk = cuts[i].chunk,
+                        .reader = cuts[i].reader,
+                        .mtp = want.mtp,
                         .session = {.kv = cache, .index = cache}};
         check_same(cuts[i].what, &g, &want, &r);
     }
@@ -72,8 +78,8 @@ static void test_cuts_demo(void **unused)
 
 static void test_cuts_tiny(void **unused)
 {
-    static const char *const profiles[] = {"quality", "balanced", "small", "int4", "max",
-                                           "reference"};
+    static const char *const profiles[] = {"quality", "balanced", "small",
+                                           "int4",    "max",      "reference"};
     (void)unused;
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) {
         check_cuts("tiny-v32", profiles[i], SLUICE_CACHE_AUTO);
@@ -249,9 +255,9 @@ static void test_limits(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts_tiny),   cmocka_unit_test(test_cuts_demo),
-        cmocka_unit_test(test_prefixes),    cmocka_unit_test(test_drafts_after_rewind),
-        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_cuts_tiny), cmocka_unit_test(test_cuts_demo),
+        cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_drafts_after_rewind),
+        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

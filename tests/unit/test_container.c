@@ -132,8 +132,8 @@ static void reads_a_published_file(void **state)
     assert_int_equal(sl_safetensors_open(&st, path, &err), 0);
     assert_string_equal(sl_safetensors_meta(st, "format"), "pt");
     assert_null(sl_safetensors_meta(st, "none"));
-    const struct sl_tensor *t =
-        sl_safetensors_find(st, "model.layers.0.mlp.down_proj.weight_scale_inv");
+    const struct sl_tensor *t = sl_safetensors_find(
+        st, "model.layers.0.mlp.down_proj.weight_scale_inv");
     assert_non_null(t);
     assert_int_equal(t->dtype, SL_F32);
     assert_string_equal(sl_tensor_shape(t, shape), "[2, 6]");
@@ -150,14 +150,14 @@ static void reads_a_published_file(void **state)
     sl_safetensors_close(&st);
 }
 
-#define ONE(shape, range) \
+#define ONE(shape, range)                                                                          \
     "{\"a\":{\"dtype\":\"U8\",\"shape\":" shape ",\"data_offsets\":" range "}}"
 #define U8(name, n, begin, end)                                                                    \
     "\"" name "\":{\"dtype\":\"U8\",\"shape\":[" #n "],\"data_offsets\":[" #begin "," #end "]}"
 
 static const struct hostile {
     const char *header;
-    size_t data;      /* bytes behind the header */
+    size_t data; /* bytes behind the header */
     int code;
     const char *part; /* of the message */
 } hostile[] = {
@@ -417,8 +417,9 @@ static void compares_shards_and_index(void **state)
     put_text(index, "{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}}");
     expect_checkpoint("index", 0, NULL);
     put_text(index, "{\"weight_map\":{\"a\":\"two.safetensors\",\"b\":\"one.safetensors\"}}");
-    expect_checkpoint("index", SLUICE_EFORMAT, "tensor a should be in two.safetensors, but is in "
-                                               "one.safetensors");
+    expect_checkpoint("index", SLUICE_EFORMAT,
+                      "tensor a should be in two.safetensors, but is in "
+                      "one.safetensors");
     put_text(index, "{\"weight_map\":{\"a\":\"one.safetensors\",\"c\":\"two.safetensors\"}}");
     expect_checkpoint("index", SLUICE_EFORMAT, "tensor c should be in two.safetensors, which does");
     put_text(index, "{\"weight_map\":{\"a\":\"../one.safetensors\"}}");
@@ -570,13 +571,17 @@ static void refuses_descriptors(void **state)
          "codebook=1,2"},
         {"panel16 lut4 group=32 scale=s8 rows=1 cols=1 count=1 " BOOK ",8", SLUICE_EFORMAT, "bad"},
         {"panel16 lut4 group=32 scale=s8 rows=1 cols=1 count=1 "
-         "codebook=-8,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,7,6", SLUICE_EFORMAT, "bad"},
+         "codebook=-8,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,7,6",
+         SLUICE_EFORMAT, "bad"},
         {"panel16 lut4 group=32 scale=s8 rows=1 cols=1 count=1 "
-         "codebook=-129,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,6,7", SLUICE_EFORMAT, "bad"},
+         "codebook=-129,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,6,7",
+         SLUICE_EFORMAT, "bad"},
         {"panel16 lut4 group=32 scale=s8 rows=1 cols=1 count=1 "
-         "codebook=-8,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,6, 7", SLUICE_EFORMAT, "bad"},
+         "codebook=-8,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,6, 7",
+         SLUICE_EFORMAT, "bad"},
         {"panel16 lut4 group=32 scale=s8 rows=1 cols=1 count=1 "
-         "codebook=-8,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,6,+7", SLUICE_EFORMAT, "plain form"},
+         "codebook=-8,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,6,+7",
+         SLUICE_EFORMAT, "plain form"},
         {"panel16 int8 group=32 scale=s8 rows=1 cols=1 count=1 " BOOK, SLUICE_EFORMAT, "misplaced"},
         {"panel16 lut4 group=32 scale=s8 rows=1 cols=1 count=1", SLUICE_EFORMAT, "missing"},
     };
@@ -635,8 +640,8 @@ static json_t *manifest_root(int format)
     json_t *m = json_pack("{s:i, s:s, s:s, s:{s:s}, s:{s:s, s:i, s:i}, s:{}, s:{s:{s:f, s:f}}}",
                           "format", format, "tool", "sluice 0.1.0", "profile", "quality", "recipe",
                           "experts", "lut4", "source", "digest", "xxh3:0123456789abcdef", "files",
-                          3, "tensors", 99, "files", "errors", "lm_head", "rel_rms", 0.00651,
-                          "max", 0.1);
+                          3, "tensors", 99, "files", "errors", "lm_head", "rel_rms", 0.00651, "max",
+                          0.1);
     assert_non_null(m);
     return m;
 }
@@ -731,9 +736,9 @@ static void refuses_manifests(void **state)
     make_dir("bad");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         json_t *r = manifest_root(1);
-        json_object_set_new(json_object_get(r, "files"), bad[i].name,
-                            json_pack("{s:I, s:s}", "bytes", (json_int_t)bad[i].bytes, "xxh3",
-                                      bad[i].xxh3));
+        json_object_set_new(
+            json_object_get(r, "files"), bad[i].name,
+            json_pack("{s:I, s:s}", "bytes", (json_int_t)bad[i].bytes, "xxh3", bad[i].xxh3));
         put_manifest("bad", r);
         expect_manifest("bad", SLUICE_EFORMAT, bad[i].part);
     }
@@ -1026,8 +1031,8 @@ static void finds_files_missing_cut_and_swapped(void **state)
     }
     expect_problems("files", 0, NULL);
     assert_int_equal(rename(at("files/experts-03.safetensors"), at("files/x")), 0);
-    assert_int_equal(rename(at("files/experts-04.safetensors"),
-                            at("files/experts-03.safetensors")), 0);
+    assert_int_equal(rename(at("files/experts-04.safetensors"), at("files/experts-03.safetensors")),
+                     0);
     assert_int_equal(rename(at("files/x"), at("files/experts-04.safetensors")), 0);
     expect_problems("files", 2, "experts-03.safetensors: has the contents of experts-04");
     put_resident("files/resident-00.safetensors", 2);

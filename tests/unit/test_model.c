@@ -263,9 +263,9 @@ static void fills_in_what_is_missing(void **state)
              (struct edit){"rope_scaling.beta_slow", NULL},
              (struct edit){"rope_scaling.mscale_all_dim", NULL});
     assert_true(c.yarn_beta_fast == 32 && c.yarn_beta_slow == 1 && c.yarn_mscale_all == 0);
-    static const char *const optional[] = {"hidden_act", "scoring_func", "topk_method",
-                                           "attention_bias", "tie_word_embeddings",
-                                           "moe_layer_freq", "norm_topk_prob", "torch_dtype"};
+    static const char *const optional[] = {
+        "hidden_act",          "scoring_func",   "topk_method",    "attention_bias",
+        "tie_word_embeddings", "moe_layer_freq", "norm_topk_prob", "torch_dtype"};
     for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
         c = good(v32, (struct edit){optional[i], NULL}, none, none);
         check_shared_values(&c);
@@ -284,11 +284,16 @@ static void reads_sampling_defaults(void **state)
     c = as_is(v32);
     assert_true(c.temperature == 0 && c.top_p == 1);
     static const char *const bad[][2] = {
-        {"{\"top_p\":0}", "\"top_p\""},          {"{\"top_p\":1.01}", "\"top_p\""},
-        {"{\"top_p\":\"1\"}", "\"top_p\""},      {"{\"temperature\":-1}", "\"temperature\""},
-        {"{\"temperature\":[1]}", "temperature"}, {"{\"temperature\":1e9}", "\"temperature\""},
-        {"[]", "JSON object"},                   {"", "not valid JSON"},
-        {"{\"top_p\":NaN}", "not valid JSON"},   {"{\"top_p\":1e999}", "not valid JSON"},
+        {"{\"top_p\":0}", "\"top_p\""},
+        {"{\"top_p\":1.01}", "\"top_p\""},
+        {"{\"top_p\":\"1\"}", "\"top_p\""},
+        {"{\"temperature\":-1}", "\"temperature\""},
+        {"{\"temperature\":[1]}", "temperature"},
+        {"{\"temperature\":1e9}", "\"temperature\""},
+        {"[]", "JSON object"},
+        {"", "not valid JSON"},
+        {"{\"top_p\":NaN}", "not valid JSON"},
+        {"{\"top_p\":1e999}", "not valid JSON"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put_text("generation_config.json", bad[i][0]);
@@ -398,7 +403,8 @@ static const struct {
     {{{"topk_group", "9"}}, SLUICE_EFORMAT, "topk_group exceeds n_group"},
     {{{"n_group", "512"}}, SLUICE_EFORMAT, "n_group"},
     {{{"num_experts_per_tok", "129"}}, SLUICE_EFORMAT, "num_experts_per_tok exceeds"},
-    {{{"num_experts_per_tok", "257"}, {"n_group", "1"}, {"topk_group", "1"}}, SLUICE_EFORMAT,
+    {{{"num_experts_per_tok", "257"}, {"n_group", "1"}, {"topk_group", "1"}},
+     SLUICE_EFORMAT,
      "num_experts_per_tok exceeds"},
     {{{"n_routed_experts", "8"}}, SLUICE_EFORMAT, "group"},
     {{{"qk_rope_head_dim", "63"}}, SLUICE_EFORMAT, "qk_rope_head_dim is odd"},
@@ -439,9 +445,11 @@ static const struct {
     {{{"rope_scaling.factor", NULL}}, SLUICE_EFORMAT, "\"factor\" is missing"},
     {{{"rope_scaling.factor", "0.5"}}, SLUICE_EFORMAT, "\"factor\" is 0.5"},
     {{{"rope_scaling.factor", "\"40\""}}, SLUICE_EFORMAT, "\"factor\" is \"40\""},
-    {{{"rope_scaling.original_max_position_embeddings", NULL}}, SLUICE_EFORMAT,
+    {{{"rope_scaling.original_max_position_embeddings", NULL}},
+     SLUICE_EFORMAT,
      "original_max_position_embeddings"},
-    {{{"rope_scaling.original_max_position_embeddings", "0"}}, SLUICE_EFORMAT,
+    {{{"rope_scaling.original_max_position_embeddings", "0"}},
+     SLUICE_EFORMAT,
      "original_max_position_embeddings"},
     {{{"rope_scaling.beta_fast", "0"}}, SLUICE_EFORMAT, "beta_fast"},
     {{{"rope_scaling.beta_slow", "-1"}}, SLUICE_EFORMAT, "beta_slow"},
@@ -501,9 +509,14 @@ static void expect_text_refused(const char *text, size_t len, const char *part)
 static void survives_hostile_json(void **state)
 {
     static const char *const texts[][2] = {
-        {"", "not valid JSON"},      {"[]", "JSON object wanted"}, {"null", "JSON"},
-        {"{\"a\":1", "valid JSON"},  {"{}x", "not valid JSON"},    {"{}", "model_type"},
-        {"{\"a\":1,\"a\":1}", "dup"}, {"\xff\xfe{}", "JSON"},
+        {"", "not valid JSON"},
+        {"[]", "JSON object wanted"},
+        {"null", "JSON"},
+        {"{\"a\":1", "valid JSON"},
+        {"{}x", "not valid JSON"},
+        {"{}", "model_type"},
+        {"{\"a\":1,\"a\":1}", "dup"},
+        {"\xff\xfe{}", "JSON"},
         {"{\"vocab_size\":99999999999999999999}", "not valid JSON"},
     };
     struct sl_config c;
@@ -579,9 +592,9 @@ static void interpolates_as_published(void **state)
         int i;
         double f;
     } wanted[] = {
-        {0, 1.0},           {1, 0.7498942},     {10, 5.6234133e-2}, {11, 3.9006927e-2},
-        {12, 2.6879360e-2}, {16, 5.5e-3},       {20, 7.905694e-4},  {22, 1.7782794e-4},
-        {23, 3.3338036e-5}, {24, 2.5e-5},       {31, 3.3338036e-6},
+        {0, 1.0},           {1, 0.7498942}, {10, 5.6234133e-2}, {11, 3.9006927e-2},
+        {12, 2.6879360e-2}, {16, 5.5e-3},   {20, 7.905694e-4},  {22, 1.7782794e-4},
+        {23, 3.3338036e-5}, {24, 2.5e-5},   {31, 3.3338036e-6},
     };
     float f[32];
     (void)state;
@@ -707,7 +720,7 @@ static bool is_fp8(const struct sl_tensor_rule *r)
 struct walk {
     const struct sl_config *config;
     struct names checkpoint, container;
-    uint64_t main, mtp; /* parameters */
+    uint64_t main, mtp;  /* parameters */
     size_t double_named; /* container tensors that share a checkpoint tensor with another */
 };
 
@@ -845,8 +858,8 @@ static void names_tensors_as_published(void **state)
     }
 }
 
-static void expect_shape(const struct sl_config *c, enum sl_role role, uint32_t rows,
-                         uint32_t cols, uint32_t count)
+static void expect_shape(const struct sl_config *c, enum sl_role role, uint32_t rows, uint32_t cols,
+                         uint32_t count)
 {
     struct sl_shape s = sl_tensor_shape_of(c, role);
     assert_int_equal(s.rows, rows);
@@ -966,7 +979,8 @@ static void make_inputs(struct operands *o, const struct sl_ops *ops, size_t vec
 static void make_operands(struct operands *o, const struct sl_ops *ops)
 {
     static const enum sl_code codes[] = {SL_CODE_LUT4, SL_CODE_INT8, SL_CODE_BF16, SL_CODE_F32};
-    struct sl_packing p = {.code = codes[random_bits() % 4], .rows = 1 + random_bits() % 70,
+    struct sl_packing p = {.code = codes[random_bits() % 4],
+                           .rows = 1 + random_bits() % 70,
                            .cols = 1 + random_bits() % 150,
                            .count = random_bits() % 3 ? 1 : 1 + random_bits() % 5};
     if (sl_is_integer(p.code)) {
@@ -990,9 +1004,13 @@ static void make_operands(struct operands *o, const struct sl_ops *ops)
     o->y_floats = (n + 1) * ldy;
     o->y = take(o->y_floats, 4);
     o->wanted = take(o->y_floats, 4);
-    o->product = (struct sl_product){
-        .w = &o->w, .x = sl_acts_for(&o->w, &o->codes, o->x, ld), .n = n, .y = o->y, .ldy = ldy,
-        .x_step = shared_x ? 0 : step, .y_step = p.rows + 2};
+    o->product = (struct sl_product){.w = &o->w,
+                                     .x = sl_acts_for(&o->w, &o->codes, o->x, ld),
+                                     .n = n,
+                                     .y = o->y,
+                                     .ldy = ldy,
+                                     .x_step = shared_x ? 0 : step,
+                                     .y_step = p.rows + 2};
     o->product.x.row = rows ? o->row : NULL;
     for (size_t i = 0; i < p.count && n > 0; i++) {
         struct sl_matrix one = sl_matrix_at(&o->w, i);

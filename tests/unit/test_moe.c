@@ -32,8 +32,12 @@ static float uniform(void) /* (−1, 1) */
 static struct sl_config router(uint32_t experts, uint32_t used, uint32_t groups,
                                uint32_t groups_used)
 {
-    return (struct sl_config){.experts = experts, .experts_used = used, .groups = groups,
-                              .groups_used = groups_used, .norm_topk = true, .routed_scale = 2.5f};
+    return (struct sl_config){.experts = experts,
+                              .experts_used = used,
+                              .groups = groups,
+                              .groups_used = groups_used,
+                              .norm_topk = true,
+                              .routed_scale = 2.5f};
 }
 
 /* One token's input and the choice made of it. */
@@ -131,8 +135,8 @@ static void check(struct trial *t)
 
 /* Shapes of published and of unusual routers. */
 static const uint32_t shapes[][4] = {
-    {256, 8, 8, 4}, {256, 8, 8, 8},  {384, 8, 1, 1},  {32, 4, 4, 2},   {32, 16, 4, 2},
-    {8, 2, 4, 1},   {16, 16, 8, 8},  {2, 1, 1, 1},    {1, 1, 1, 1},    {512, 22, 16, 5},
+    {256, 8, 8, 4}, {256, 8, 8, 8},   {384, 8, 1, 1},   {32, 4, 4, 2},  {32, 16, 4, 2},
+    {8, 2, 4, 1},   {16, 16, 8, 8},   {2, 1, 1, 1},     {1, 1, 1, 1},   {512, 22, 16, 5},
     {160, 6, 8, 3}, {512, 8, 256, 4}, {512, 512, 2, 2}, {96, 24, 3, 1},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };

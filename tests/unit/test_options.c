@@ -32,36 +32,70 @@ struct values {
 static const char *const reader_names[] = {"auto", "memory", "pread", NULL};
 
 static const struct sl_option rows[] = {
-    {.name = "model", .letter = 'm', SL_FIELD(SL_STRING, struct values, model), .value = "DIR",
-     .fallback = "here", .help = "Container to run", .group = "Model"},
-    {.name = "reader", SL_FIELD(SL_ENUM, struct values, reader), .names = reader_names,
-     .fallback = "auto", .help = "How routed experts reach memory", .group = "Model"},
+    {.name = "model",
+     .letter = 'm',
+     SL_FIELD(SL_STRING, struct values, model),
+     .value = "DIR",
+     .fallback = "here",
+     .help = "Container to run",
+     .group = "Model"},
+    {.name = "reader",
+     SL_FIELD(SL_ENUM, struct values, reader),
+     .names = reader_names,
+     .fallback = "auto",
+     .help = "How routed experts reach memory",
+     .group = "Model"},
     {.name = "json", .letter = 'j', SL_FIELD(SL_FLAG, struct values, json), .help = "Print JSON"},
     {.name = "quiet", .letter = 'q', SL_FIELD(SL_FLAG, struct values, quiet), .help = "Say less"},
-    {.name = "max-threads", .letter = 't', SL_FIELD(SL_COUNT, struct values, threads),
-     .value = "N", .fallback = "3", .low = 1, .high = 4096, .help = "Threads that compute",
+    {.name = "max-threads",
+     .letter = 't',
+     SL_FIELD(SL_COUNT, struct values, threads),
+     .value = "N",
+     .fallback = "3",
+     .low = 1,
+     .high = 4096,
+     .help = "Threads that compute",
      .group = "Machine"},
     {.name = "seed", .letter = 's', SL_FIELD(SL_COUNT, struct values, seed), .help = "Seed"},
     {.name = "bias", SL_FIELD(SL_INT, struct values, bias), .help = "A signed number"},
-    {.name = "temp", SL_FIELD(SL_REAL, struct values, temp), .value = "T", .low = 0, .high = 5,
+    {.name = "temp",
+     SL_FIELD(SL_REAL, struct values, temp),
+     .value = "T",
+     .low = 0,
+     .high = 5,
      .help = "Temperature of sampling, which is explained here at such length that the text has to "
              "be continued on a second line"},
-    {.name = "memory", SL_FIELD(SL_SIZE, struct values, memory), .value = "SIZE",
-     .env = "SLUICE_RAM", .help = "Memory to use", .group = "Machine"},
-    {.name = "at-least", SL_FIELD(SL_SIZE, struct values, at_least), .low = 1 << 20,
-     .high = HUGE_VAL, .env = "", .help = "A size with a lower end only"},
-    {.name = "SRC", SL_FIELD(SL_STRING, struct values, src), .positional = true, .required = true,
+    {.name = "memory",
+     SL_FIELD(SL_SIZE, struct values, memory),
+     .value = "SIZE",
+     .env = "SLUICE_RAM",
+     .help = "Memory to use",
+     .group = "Machine"},
+    {.name = "at-least",
+     SL_FIELD(SL_SIZE, struct values, at_least),
+     .low = 1 << 20,
+     .high = HUGE_VAL,
+     .env = "",
+     .help = "A size with a lower end only"},
+    {.name = "SRC",
+     SL_FIELD(SL_STRING, struct values, src),
+     .positional = true,
+     .required = true,
      .help = "Checkpoint"},
-    {.name = "DST", SL_FIELD(SL_STRING, struct values, dst), .positional = true,
+    {.name = "DST",
+     SL_FIELD(SL_STRING, struct values, dst),
+     .positional = true,
      .help = "Container"},
     {0},
 };
 
 static const char *const examples[] = {"sluice test a b", NULL};
 
-static const struct sl_command command = {.name = "test", .summary = "try options",
+static const struct sl_command command = {.name = "test",
+                                          .summary = "try options",
                                           .description = "Tries options.\nSecond line.",
-                                          .rows = rows, .examples = examples};
+                                          .rows = rows,
+                                          .examples = examples};
 
 /* ---- one parse and what it printed --------------------------------------------------------- */
 
@@ -161,8 +195,8 @@ static void counts(void **state)
     assert_int_equal(values.seed, 0);
     REFUSES("--seed: found '18446744073709551616', wanted a whole number below 2^64", "a",
             "--seed=18446744073709551616");
-    static char *const bad[] = {"99999999999999999999", "1e3", "-1", "+1", " 1",  "1 ",
-                                "",                     "x",   "0x10", "1.0", "1k"};
+    static char *const bad[] = {
+        "99999999999999999999", "1e3", "-1", "+1", " 1", "1 ", "", "x", "0x10", "1.0", "1k"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(PARSE("a", "--seed", bad[i]), SL_EXIT_USAGE);
     ACCEPTS("a", "-t4096");
@@ -195,8 +229,8 @@ static void reals(void **state)
     ACCEPTS("a", "--temp=0");
     REFUSES("--temp: found '5.01', wanted a number from 0 to 5", "a", "--temp=5.01");
     REFUSES("--temp: found 'nan', wanted a number from 0 to 5", "a", "--temp=nan");
-    static char *const bad[] = {"inf", "-inf", "NAN", "1e999", "-0.1", "", ".", "1,5", "0x1", " 1",
-                                "1 ", "e", "1e"};
+    static char *const bad[] = {"inf", "-inf", "NAN", "1e999", "-0.1", "",  ".",
+                                "1,5", "0x1",  " 1",  "1 ",    "e",    "1e"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(PARSE("a", "--temp", bad[i]), SL_EXIT_USAGE);
 }
@@ -219,9 +253,21 @@ static void sizes(void **state)
         {"3mib", 3 << 20},
         {"18446744073709551615", UINT64_MAX},
     };
-    static char *const bad[] = {"",      "G",     "1.5",  "1.GiB",       "1.5.5G", "-1G", "1 GiB",
-                                "1GB",   "1e3M",  "nan",  ".5G",         "1GiBx",  "1T",
-                                "99999999999999999999",   "17179869184G"};
+    static char *const bad[] = {"",
+                                "G",
+                                "1.5",
+                                "1.GiB",
+                                "1.5.5G",
+                                "-1G",
+                                "1 GiB",
+                                "1GB",
+                                "1e3M",
+                                "nan",
+                                ".5G",
+                                "1GiBx",
+                                "1T",
+                                "99999999999999999999",
+                                "17179869184G"};
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         ACCEPTS("a", "--memory", good[i].text);
@@ -310,12 +356,14 @@ static void unknown_options(void **state)
 
 static void missing_and_extra(void **state)
 {
-    static const struct sl_option needy_rows[] = {
-        {.name = "model", SL_FIELD(SL_STRING, struct values, model), .value = "DIR",
-         .required = true, .help = "Container to run"},
-        {0}};
-    static const struct sl_command needy = {.name = "eval logits", .summary = "s",
-                                            .rows = needy_rows};
+    static const struct sl_option needy_rows[] = {{.name = "model",
+                                                   SL_FIELD(SL_STRING, struct values, model),
+                                                   .value = "DIR",
+                                                   .required = true,
+                                                   .help = "Container to run"},
+                                                  {0}};
+    static const struct sl_command needy = {
+        .name = "eval logits", .summary = "s", .rows = needy_rows};
     (void)state;
     REFUSES("missing SRC (Checkpoint)", "-j");
     REFUSES("--temp: found no value, wanted a number from 0 to 5", "a", "--temp");
@@ -412,11 +460,9 @@ static int record_verb(int argc, char **argv)
     return 7;
 }
 
-static const struct sl_verb verbs[] = {{"quantize", "makes", record_verb},
-                                       {"run", "answers", record_verb},
-                                       {0}};
-static const struct sl_verb_table table = {.program = "sluice", .description = "d",
-                                           .verbs = verbs};
+static const struct sl_verb verbs[] = {
+    {"quantize", "makes", record_verb}, {"run", "answers", record_verb}, {0}};
+static const struct sl_verb_table table = {.program = "sluice", .description = "d", .verbs = verbs};
 
 static int run_table(char **argv)
 {
@@ -512,12 +558,18 @@ static void progress_survives_an_empty_job(void **state)
 static void exit_codes(void **state)
 {
     static const int codes[][2] = {
-        {SLUICE_OK, 0},        {5, 0},
-        {SLUICE_EARG, 2},      {SLUICE_EFORMAT, 3},
-        {SLUICE_EDAMAGED, 3},  {SLUICE_EVERSION, 3},
-        {SLUICE_EIO, 1},       {SLUICE_EUNSUPPORTED, 3},
-        {SLUICE_ENOMEM, 4},    {SLUICE_ENOSPC, 4},
-        {SLUICE_ECONTEXT, 1},  {SLUICE_ECANCELLED, 130},
+        {SLUICE_OK, 0},
+        {5, 0},
+        {SLUICE_EARG, 2},
+        {SLUICE_EFORMAT, 3},
+        {SLUICE_EDAMAGED, 3},
+        {SLUICE_EVERSION, 3},
+        {SLUICE_EIO, 1},
+        {SLUICE_EUNSUPPORTED, 3},
+        {SLUICE_ENOMEM, 4},
+        {SLUICE_ENOSPC, 4},
+        {SLUICE_ECONTEXT, 1},
+        {SLUICE_ECANCELLED, 130},
         {-99, 1},
     };
     (void)state;

@@ -19,8 +19,11 @@ static struct sl_candidate scratch[MAX_N];
 
 static struct sl_sampler sampler(float temperature, float top_p)
 {
-    return (struct sl_sampler){.temperature = temperature, .top_p = top_p, .seed = 1,
-                               .exponential = expf, .scratch = scratch};
+    return (struct sl_sampler){.temperature = temperature,
+                               .top_p = top_p,
+                               .seed = 1,
+                               .exponential = expf,
+                               .scratch = scratch};
 }
 
 static uint64_t random_state = 0x2545f4914f6cdd1du;
@@ -400,20 +403,13 @@ static void survives_any_seed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(greedy_takes_the_best),
-        cmocka_unit_test(one_token_is_no_choice),
-        cmocka_unit_test(draws_the_distribution),
-        cmocka_unit_test(draws_only_what_is_allowed),
-        cmocka_unit_test(draws_are_independent),
-        cmocka_unit_test(repeats_the_same_draw),
-        cmocka_unit_test(cuts_the_smallest_set),
-        cmocka_unit_test(cuts_ties_by_id),
-        cmocka_unit_test(keeps_one_token_at_least),
-        cmocka_unit_test(survives_extreme_temperatures),
-        cmocka_unit_test(survives_infinite_logits),
-        cmocka_unit_test(never_draws_minus_infinity),
-        cmocka_unit_test(draws_plus_infinity),
-        cmocka_unit_test(survives_any_seed),
+        cmocka_unit_test(greedy_takes_the_best),    cmocka_unit_test(one_token_is_no_choice),
+        cmocka_unit_test(draws_the_distribution),   cmocka_unit_test(draws_only_what_is_allowed),
+        cmocka_unit_test(draws_are_independent),    cmocka_unit_test(repeats_the_same_draw),
+        cmocka_unit_test(cuts_the_smallest_set),    cmocka_unit_test(cuts_ties_by_id),
+        cmocka_unit_test(keeps_one_token_at_least), cmocka_unit_test(survives_extreme_temperatures),
+        cmocka_unit_test(survives_infinite_logits), cmocka_unit_test(never_draws_minus_infinity),
+        cmocka_unit_test(draws_plus_infinity),      cmocka_unit_test(survives_any_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,11 +110,16 @@ struct file_form {
 
 static struct file_form form_of(const struct layer *l)
 {
-    return (struct file_form){.gate_up = l->gate_up, .down = l->down, .experts = l->experts,
+    return (struct file_form){.gate_up = l->gate_up,
+                              .down = l->down,
+                              .experts = l->experts,
                               .stride = l->stride,
                               .chunks = (l->stride + SL_CHUNK_BYTES - 1) / SL_CHUNK_BYTES,
-                              .dtype = "U8", .sums_dtype = "U64", .experts_name = "experts",
-                              .sums_name = "checksums", .align = PAGE};
+                              .dtype = "U8",
+                              .sums_dtype = "U64",
+                              .experts_name = "experts",
+                              .sums_name = "checksums",
+                              .align = PAGE};
 }
 
 static uint8_t byte_at(const struct layer *l, uint32_t expert, size_t i)
@@ -184,8 +189,8 @@ static void put_manifest(uint64_t extra, bool both)
         snprintf(digits, sizeof digits, "%016llx", (unsigned long long)hash);
         uint64_t bytes = size_of(layers[i].name) + (i ? extra : 0);
         json_t *entry = json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "xxh3", digits);
-        assert_int_equal(
-            json_object_set_new(json_object_get(m, "files"), layers[i].name, entry), 0);
+        assert_int_equal(json_object_set_new(json_object_get(m, "files"), layers[i].name, entry),
+                         0);
     }
     char *text = sl_manifest_text(m);
     assert_non_null(text);
@@ -601,8 +606,8 @@ static void pread_refuses_too_many_reads(void **state)
     open_files(files);
     assert_int_equal(sl_reader_pread.open(&r, files, 2, NULL), 0);
     for (uint32_t i = 0; i <= SL_READS; i++)
-        reads[i] = (struct sl_read){.file = &files[0], .expert = i,
-                                    .buffer = buffer + i * small->stride};
+        reads[i] = (struct sl_read){
+            .file = &files[0], .expert = i, .buffer = buffer + i * small->stride};
     for (int round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < SL_READS; i++)
             assert_int_equal(sl_reader_pread.submit(r, &reads[i], &err), 0);

@@ -157,9 +157,9 @@ static size_t check_vectors(const char *tokenizer, const char *vectors)
 static void demo_vectors(void **state)
 {
     (void)state;
-    assert_int_equal(check_vectors("tests/vectors/tokenizer-demo.json",
-                                   "tests/vectors/tokenizer-demo.bin"),
-                     11500);
+    assert_int_equal(
+        check_vectors("tests/vectors/tokenizer-demo.json", "tests/vectors/tokenizer-demo.bin"),
+        11500);
 }
 
 static void variant_vectors(void **state)
@@ -308,11 +308,11 @@ static void deepseek_pieces(void **state)
     check_pieces("a| | b");
     check_pieces("a|  | b|\n");
     check_pieces("x|.com|(foo|_bar|-baz");
-    check_pieces("\u00b2\u2167\u0663|4");             /* ², Ⅷ and an Arabic digit are \p{N} */
-    check_pieces("e\u0301a\u0301| e\u0301");          /* combining marks continue words */
-    check_pieces("\u6f22\u5b57\u304b\u306a|x");       /* Han and kana together */
-    check_pieces("\u30ab|\u30fb|\u30fc");             /* stage 3 cuts kana punctuation again */
-    check_pieces("\U00020000|\u6f22");                /* Extension B is outside stage 2 */
+    check_pieces("\u00b2\u2167\u0663|4");       /* ², Ⅷ and an Arabic digit are \p{N} */
+    check_pieces("e\u0301a\u0301| e\u0301");    /* combining marks continue words */
+    check_pieces("\u6f22\u5b57\u304b\u306a|x"); /* Han and kana together */
+    check_pieces("\u30ab|\u30fb|\u30fc");       /* stage 3 cuts kana punctuation again */
+    check_pieces("\U00020000|\u6f22");          /* Extension B is outside stage 2 */
     check_pieces("hello|  \n| x|!!\n\n|y| !\r\n\r\n");
     check_pieces("a|\u00a0|1|\u3000b|\u2003|\u2003c"); /* Unicode spaces */
     check_pieces("a|\u180e|1");                        /* U+180E is no space */
@@ -475,12 +475,22 @@ static int open_with_pattern(struct sl_tokenizer **t, const char *pattern, struc
 static void refuses_patterns(void **state)
 {
     (void)state;
-    static const char *const unsupported[] = {
-        "\\w+", "\\bx", "^a", "a$", "\\h", "\\R", "\\x41", "\\u0041", "a\\", "\\p{Han}", "\\p{L",
-        "\\pL", "\\p{L&}", "\\p{Any}", "[[a]b]", "[a&&b]", "[]a]", "[a", "[a\\S]", "[\\d-z]",
-        "[a-\\d]", "[a-c-e]", "[[:alpha:]]", "a{,3}", "a{2}+", "a{2}?", "a{2}{3}", "a{x}", "a**",
-        "*a", "a|*", "(*UTF)a", "(?i)a", "(?x: a)", "(?P<n>a)", "(?#c)a", "(?i:ss)", "(?i:a.)",
-        "(?i:\xc3\xa9)", "(?i:a", "a*", "(?=a)", "a||b", "()", "a{1", "]"};
+    static const char *const unsupported[] = {"\\w+",     "\\bx",        "^a",
+                                              "a$",       "\\h",         "\\R",
+                                              "\\x41",    "\\u0041",     "a\\",
+                                              "\\p{Han}", "\\p{L",       "\\pL",
+                                              "\\p{L&}",  "\\p{Any}",    "[[a]b]",
+                                              "[a&&b]",   "[]a]",        "[a",
+                                              "[a\\S]",   "[\\d-z]",     "[a-\\d]",
+                                              "[a-c-e]",  "[[:alpha:]]", "a{,3}",
+                                              "a{2}+",    "a{2}?",       "a{2}{3}",
+                                              "a{x}",     "a**",         "*a",
+                                              "a|*",      "(*UTF)a",     "(?i)a",
+                                              "(?x: a)",  "(?P<n>a)",    "(?#c)a",
+                                              "(?i:ss)",  "(?i:a.)",     "(?i:\xc3\xa9)",
+                                              "(?i:a",    "a*",          "(?=a)",
+                                              "a||b",     "()",          "a{1",
+                                              "]"};
     static const char *const broken[] = {"(a", "a)", "[b-a]", "\\p{Lz}", "(?<=a+)b", "a{3,2}"};
     struct sl_tokenizer *t;
     struct sluice_err err;
@@ -498,8 +508,13 @@ static void refuses_patterns(void **state)
 static void refuses_files(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "[]", "{", "{}x", "{\"a\": 1, \"a\": 2}",
-                                      "{\"version\": \"\xff\"}", "{\"version\": \"\\u0000\"}"};
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{",
+                                      "{}x",
+                                      "{\"a\": 1, \"a\": 2}",
+                                      "{\"version\": \"\xff\"}",
+                                      "{\"version\": \"\\u0000\"}"};
     struct sl_tokenizer *t;
     struct sluice_err err;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -588,8 +603,8 @@ static void damaged_utf8(void **state)
 static void all_damage_agrees(void **state)
 {
     (void)state;
-    static const unsigned char matter[] = {'a',  0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2,
-                                           0xe0, 0xe1, 0xed, 0xf0, 0xf1, 0xf4, 0xf5};
+    static const unsigned char matter[] = {'a',  0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1,
+                                           0xc2, 0xe0, 0xe1, 0xed, 0xf0, 0xf1, 0xf4, 0xf5};
     struct sl_tokenizer *t = open_small();
     struct sl_detokenizer *d = NULL;
     assert_int_equal(sl_detokenizer_open(&d, t, NULL), 0);
@@ -642,9 +657,9 @@ static void unknown_ids(void **state)
 static void long_texts(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a",  " ",    "\n",  "1",    "!",   "<",   "the", "\u306e",
-                                        " a", " \n",  "\t ", "\xff", "ab ", "<x>", "<x",  "e\u0301",
-                                        "\r", "\x01", "=",   "\xf0\x9f\x98\x80"};
+    static const char *const units[] = {
+        "a",   " ",    "\n",  "1",   "!",  "<",       "the", "\u306e", " a", " \n",
+        "\t ", "\xff", "ab ", "<x>", "<x", "e\u0301", "\r",  "\x01",   "=",  "\xf0\x9f\x98\x80"};
     enum { SIZE = 1 << 20 };
     struct sl_tokenizer *t = open_source("tests/vectors/tokenizer-demo.json");
     char *text = malloc(SIZE);
@@ -668,13 +683,20 @@ static void long_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(demo_vectors),      cmocka_unit_test(variant_vectors),
-        cmocka_unit_test(deepseek_pieces),   cmocka_unit_test(merges_by_rank),
-        cmocka_unit_test(plain_text_switch), cmocka_unit_test(lookups),
-        cmocka_unit_test(refuses_what_it_cannot), cmocka_unit_test(refuses_patterns),
-        cmocka_unit_test(refuses_files),     cmocka_unit_test(match_limit),
-        cmocka_unit_test(damaged_utf8),      cmocka_unit_test(all_damage_agrees),
-        cmocka_unit_test(empty_and_nul),     cmocka_unit_test(unknown_ids),
+        cmocka_unit_test(demo_vectors),
+        cmocka_unit_test(variant_vectors),
+        cmocka_unit_test(deepseek_pieces),
+        cmocka_unit_test(merges_by_rank),
+        cmocka_unit_test(plain_text_switch),
+        cmocka_unit_test(lookups),
+        cmocka_unit_test(refuses_what_it_cannot),
+        cmocka_unit_test(refuses_patterns),
+        cmocka_unit_test(refuses_files),
+        cmocka_unit_test(match_limit),
+        cmocka_unit_test(damaged_utf8),
+        cmocka_unit_test(all_damage_agrees),
+        cmocka_unit_test(empty_and_nul),
+        cmocka_unit_test(unknown_ids),
         cmocka_unit_test(long_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,8 +46,8 @@ void sl_print_build(FILE *out)
     static const struct {
         const char *name, *value;
     } facts[] = {
-        {"compiler", COMPILER}, {"architecture", ARCHITECTURE}, {"threads", THREADS},
-        {"kernels", "ref (portable C)"},
+        {"compiler", COMPILER}, {"architecture", ARCHITECTURE},
+        {"threads", THREADS},   {"kernels", "ref (portable C)"},
         {"oneDNN", ONEDNN},     {"hwloc", HWLOC},
     };
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)

@@ -21,7 +21,8 @@ extern const char *const sl_reader_names[];
 extern const char *const sl_cache_names[];
 
 /* Rows for a verb whose options struct T has a member M of type struct sl_engine_options. */
-#define SL_ENGINE_ROWS(T, m)                                                                     \
+/* clang-format off */
+#define SL_ENGINE_ROWS(T, m)                                                                      \
     {.name = "model", .letter = 'm', SL_FIELD(SL_STRING, T, m.model), .value = "DIR",             \
      .required = true, .help = "Container directory, made by `sluice quantize`",                  \
      .group = "Model"},                                                                           \
@@ -33,20 +34,21 @@ extern const char *const sl_cache_names[];
      .group = "Model"},                                                                           \
     {.name = "index-type", SL_FIELD(SL_ENUM, T, m.index), .fallback = "auto",                     \
      .names = sl_cache_names,                                                                     \
-     .help = "Precision of the indexer's keys; auto: int8, f32 for a reference container",  \
+     .help = "Precision of the indexer's keys; auto: int8, f32 for a reference container",        \
      .group = "Model"},                                                                           \
     {.name = "dense", SL_FIELD(SL_FLAG, T, m.dense),                                              \
      .help = "Attend to every token, without the indexer's selection", .group = "Model"},         \
     {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, T, m.threads), .value = "N",            \
      .fallback = "0", .low = 0, .high = 4096,                                                     \
-     .help = "Compute threads; 0, or more than there are: one per processor",                    \
-     .group = "Machine"},                        \
+     .help = "Compute threads; 0, or more than there are: one per processor",                     \
+     .group = "Machine"},                                                                         \
     {.name = "reader", SL_FIELD(SL_ENUM, T, m.reader), .fallback = "auto",                        \
      .names = sl_reader_names,                                                                    \
      .help = "How experts reach memory: mapped, or read on demand; auto: mapped when they fit",   \
      .group = "Machine"},                                                                         \
     {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "64", .low = 1,   \
      .high = 1048576, .help = "Most prompt tokens computed in one pass", .group = "Machine"}
+/* clang-format on */
 
 /* Opens the engine that the options describe. */
 int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bool mtp,

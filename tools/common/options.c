@@ -24,7 +24,7 @@ struct parse {
     bool given[SL_ROWS_MAX]; /* rows that already have their value */
     void *values;
     FILE *out, *err;
-    int status;              /* what sl_options_parse() returns when a step below says false */
+    int status; /* what sl_options_parse() returns when a step below says false */
 };
 
 int sl_usage_error(const struct sl_command *command, FILE *err, const char *format, ...)
@@ -234,8 +234,14 @@ static bool complete_rows(struct parse *p)
 int sl_options_parse(const struct sl_command *command, int argc, char **argv, void *values,
                      FILE *out, FILE *err)
 {
-    struct parse p = {.command = command, .argc = argc, .argv = argv, .next = 1,
-                      .values = values, .out = out, .err = err, .status = -1};
+    struct parse p = {.command = command,
+                      .argc = argc,
+                      .argv = argv,
+                      .next = 1,
+                      .values = values,
+                      .out = out,
+                      .err = err,
+                      .status = -1};
     if (take_arguments(&p))
         complete_rows(&p);
     return p.status;

@@ -74,9 +74,9 @@ struct sl_option {
 
 /* Rows end with {0}: generators walk them with `for (o = command->rows; o->name; o++)`. */
 struct sl_command {
-    const char *name;            /* as typed after "sluice": "run", "eval logits" */
-    const char *summary;         /* one line */
-    const char *description;     /* for people who ask for help; '\n' breaks a line; or NULL */
+    const char *name;        /* as typed after "sluice": "run", "eval logits" */
+    const char *summary;     /* one line */
+    const char *description; /* for people who ask for help; '\n' breaks a line; or NULL */
     const struct sl_option *rows;
     const char *const *examples; /* lines; NULL-terminated; or NULL */
 };

@@ -13,12 +13,12 @@ struct sl_progress {
     FILE *out;
     const char *what; /* borrowed */
     enum sl_progress_unit unit;
-    bool terminal;    /* otherwise nothing is shown */
-    bool drawn;       /* the terminal's line holds something to clear */
-    bool begun;       /* the first update came */
-    double started;   /* seconds of CLOCK_MONOTONIC at the first update */
+    bool terminal;  /* otherwise nothing is shown */
+    bool drawn;     /* the terminal's line holds something to clear */
+    bool begun;     /* the first update came */
+    double started; /* seconds of CLOCK_MONOTONIC at the first update */
     double drawn_at;
-    uint64_t first;   /* done at the first update: work of an earlier run is no measure of speed */
+    uint64_t first; /* done at the first update: work of an earlier run is no measure of speed */
 };
 
 /* OUT is stderr, but for tests. */

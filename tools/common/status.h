@@ -32,8 +32,8 @@ struct sl_human {
     char text[32];
 };
 
-struct sl_human sl_human_bytes(uint64_t bytes);     /* "3.4 GiB", "12.0 MiB", "96 bytes" */
-struct sl_human sl_human_seconds(double seconds);   /* "4.2 s", "3 min 20 s", "2 h 05 min" */
+struct sl_human sl_human_bytes(uint64_t bytes);   /* "3.4 GiB", "12.0 MiB", "96 bytes" */
+struct sl_human sl_human_seconds(double seconds); /* "4.2 s", "3 min 20 s", "2 h 05 min" */
 
 /*
  * The first Ctrl-C sets the flag and calls the registered function; the second leaves at once

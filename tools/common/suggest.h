@@ -8,8 +8,8 @@
 struct sl_suggestion {
     const char *found; /* what was typed: LEN bytes */
     size_t len;
-    const char *best;  /* the closest name offered so far; NULL: none is close */
-    size_t distance;   /* edits between the two */
+    const char *best; /* the closest name offered so far; NULL: none is close */
+    size_t distance;  /* edits between the two */
 };
 
 /* Considers NAME, which must stay valid as long as `best` is used. */

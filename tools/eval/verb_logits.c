@@ -17,6 +17,7 @@ struct logits_options {
     bool mtp;
 };
 
+/* clang-format off */
 static const struct sl_option rows[] = {
     {.name = "tokens", SL_FIELD(SL_STRING, struct logits_options, tokens), .value = "FILE.i32",
      .required = true, .help = "Token ids: little-endian int32", .group = "Task"},
@@ -29,6 +30,7 @@ static const struct sl_option rows[] = {
     SL_ENGINE_ROWS(struct logits_options, engine),
     {0},
 };
+/* clang-format on */
 
 static const struct sl_command command = {
     .name = "eval logits",

@@ -14,6 +14,7 @@ struct inspect_options {
     bool tensors, json;
 };
 
+/* clang-format off */
 static const struct sl_option rows[] = {
     {.name = "DIR", .positional = true, .required = true,
      SL_FIELD(SL_STRING, struct inspect_options, dir), .help = "Container directory"},
@@ -23,6 +24,7 @@ static const struct sl_option rows[] = {
      .help = "Report as JSON", .group = "Output"},
     {0},
 };
+/* clang-format on */
 
 static const struct sl_command command = {
     .name = "inspect",
@@ -47,12 +49,11 @@ static uint64_t bytes_of(const struct sl_manifest *m, bool experts)
 
 static json_t *dimensions(const struct sl_config *c)
 {
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}",
-                     "layers", (int)c->layers, "dense_layers", (int)c->dense_layers,
-                     "mtp_layers", (int)c->mtp_layers, "hidden", (int)c->hidden,
-                     "heads", (int)c->heads, "experts", (int)c->experts,
-                     "experts_used", (int)c->experts_used, "vocab", (int)c->vocab,
-                     "context", (int)c->context, "kv_lora", (int)c->kv_lora,
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "layers",
+                     (int)c->layers, "dense_layers", (int)c->dense_layers, "mtp_layers",
+                     (int)c->mtp_layers, "hidden", (int)c->hidden, "heads", (int)c->heads,
+                     "experts", (int)c->experts, "experts_used", (int)c->experts_used, "vocab",
+                     (int)c->vocab, "context", (int)c->context, "kv_lora", (int)c->kv_lora,
                      "index_heads", (int)c->index_heads, "index_topk", (int)c->index_topk);
 }
 
@@ -80,8 +81,8 @@ static void append(json_t *list, const char *file, const char *name, json_t *pac
                    uint64_t bytes, json_t *error)
 {
     json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I, s:o}", "file", file, "name", name,
-                                          "packing", packing, "bytes", (json_int_t)bytes,
-                                          "rel_rms", error));
+                                          "packing", packing, "bytes", (json_int_t)bytes, "rel_rms",
+                                          error));
 }
 
 /* The two matrices that each expert of the file has; their errors are arrays in the manifest. */
@@ -98,8 +99,8 @@ static void append_experts(json_t *list, const struct sl_manifest *m, const char
         snprintf(name, sizeof name, "model.layers.%u.mlp.experts.%s_proj", layer, halves[i]);
         const char *text = sl_safetensors_meta(st, key);
         bool known = text && sl_packing_parse(text, file, &p, NULL) == 0;
-        append(list, file, name, json_string(text ? text : "?"),
-               known ? sl_packing_bytes(&p) : 0, error_of(m, name));
+        append(list, file, name, json_string(text ? text : "?"), known ? sl_packing_bytes(&p) : 0,
+               error_of(m, name));
     }
 }
 
@@ -149,8 +150,7 @@ static void print_tensors(const json_t *list)
     size_t i;
     const json_t *t;
     printf("\n%-52s %12s %9s  %s\n", "tensor", "bytes", "rel. RMS", "packing");
-    json_array_foreach(list, i, t)
-    {
+    json_array_foreach (list, i, t) {
         const json_t *error = json_object_get(t, "rel_rms");
         char text[16] = "exact";
         if (!json_is_null(error) && mean_error(error) > 0)
@@ -181,11 +181,11 @@ static void print_summary(const char *dir, const struct sl_manifest *m, const st
 
 static void print_json(const struct sl_manifest *m, const struct sl_config *c, json_t *tensors)
 {
-    json_t *report = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "architecture", c->architecture, "profile",
-        m->profile, "tool", m->tool_version, "source", m->source_digest, "dimensions",
-        dimensions(c), "expert_bytes", (json_int_t)bytes_of(m, true), "other_bytes",
-        (json_int_t)bytes_of(m, false));
+    json_t *report = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "architecture",
+                               c->architecture, "profile", m->profile, "tool", m->tool_version,
+                               "source", m->source_digest, "dimensions", dimensions(c),
+                               "expert_bytes", (json_int_t)bytes_of(m, true), "other_bytes",
+                               (json_int_t)bytes_of(m, false));
     if (tensors)
         json_object_set(report, "tensors", tensors);
     json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

@@ -19,6 +19,7 @@ struct quantize_options {
 
 static const char *profile_names[MAX_PROFILES + 1];
 
+/* clang-format off */
 static const struct sl_option rows[] = {
     {.name = "SRC", .positional = true, .required = true,
      SL_FIELD(SL_STRING, struct quantize_options, source),
@@ -40,6 +41,7 @@ static const struct sl_option rows[] = {
      .help = "Report as JSON", .group = "Output"},
     {0},
 };
+/* clang-format on */
 
 static const char *const examples[] = {
     "sluice quantize DeepSeek-V3.2 /models/v32-quality",

@@ -19,6 +19,7 @@ struct run_options {
     size_t seed;
 };
 
+/* clang-format off */
 static const struct sl_option rows[] = {
     {.name = "prompt", .letter = 'p', SL_FIELD(SL_STRING, struct run_options, prompt),
      .value = "TEXT", .help = "Text to continue; without it, standard input is read",
@@ -37,6 +38,7 @@ static const struct sl_option rows[] = {
     SL_ENGINE_ROWS(struct run_options, engine),
     {0},
 };
+/* clang-format on */
 
 static const char *const examples[] = {
     "sluice run -m /models/v32 -p 'Once upon a time' -n 100",

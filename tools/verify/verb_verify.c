@@ -14,6 +14,7 @@ struct verify_options {
     bool json;
 };
 
+/* clang-format off */
 static const struct sl_option rows[] = {
     {.name = "DIR", .positional = true, .required = true,
      SL_FIELD(SL_STRING, struct verify_options, dir), .help = "Container directory"},
@@ -21,6 +22,7 @@ static const struct sl_option rows[] = {
      .group = "Output"},
     {0},
 };
+/* clang-format on */
 
 static const struct sl_command command = {
     .name = "verify",
