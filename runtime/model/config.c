@@ -196,7 +196,7 @@ static int read_rope(struct sl_config *c, const json_t *root, const char *path,
     if ((status = sl_json_string(scaling, path, "type", "default", &alias, err)) < 0 ||
         (status = sl_json_string(scaling, path, "rope_type", alias, &type, err)) < 0)
         return status;
-    if (strcmp(type, "default") == 0)
+    if (strcmp(type, "default") == 0 && !json_object_get(scaling, "factor"))
         return 0;
     if (strcmp(type, "yarn") != 0)
         return sl_fail(err, SLUICE_EUNSUPPORTED,
@@ -228,6 +228,12 @@ static int read_rest(struct sl_config *c, const json_t *root, const char *path,
     return 0;
 }
 
+/* A matrix has at most 2^24 rows (docs/format.md). */
+static bool too_long(uint32_t a, uint32_t b)
+{
+    return (uint64_t)a * b > 1 << 24;
+}
+
 /* Relations between keys. */
 static int check_relations(const struct sl_config *c, const char *path, struct sluice_err *err)
 {
@@ -242,6 +248,11 @@ static int check_relations(const struct sl_config *c, const char *path, struct s
          "num_experts_per_tok exceeds the experts of topk_group groups"},
         {c->experts / c->groups < 2 && c->groups > 1, "n_group leaves groups of one expert"},
         {c->rope % 2 != 0, "qk_rope_head_dim is odd"},
+        {too_long(c->heads, c->nope + c->rope) || too_long(c->heads, c->nope + c->v_dim),
+         "num_attention_heads times the head dimensions exceeds 2^24"},
+        {too_long(c->index_heads, c->index_dim), "index_n_heads times index_head_dim exceeds 2^24"},
+        {too_long(c->shared, c->moe_inner) || too_long(2, c->shared * c->moe_inner + 16),
+         "n_shared_experts times moe_intermediate_size exceeds 2^23"},
         {c->index_heads && c->index_dim % 4 != 0, "index_head_dim is not a multiple of 4"},
         {c->index_heads && c->index_dim < c->rope, "index_head_dim is below qk_rope_head_dim"},
     };

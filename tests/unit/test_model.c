@@ -398,6 +398,10 @@ static const struct {
     {{{"model_type", "\"\""}}, SLUICE_EUNSUPPORTED, "model_type \"\""},
 
     {{{"first_k_dense_replace", "62"}}, SLUICE_EFORMAT, "first_k_dense_replace exceeds"},
+    {{{"num_attention_heads", "4096"}, {"v_head_dim", "3969"}}, SLUICE_EFORMAT, "exceeds 2^24"},
+    {{{"index_n_heads", "4096"}, {"index_head_dim", "4100"}}, SLUICE_EFORMAT, "exceeds 2^24"},
+    {{{"n_shared_experts", "8"}, {"moe_intermediate_size", "1048576"}}, SLUICE_EFORMAT, "2^23"},
+    {{{"rope_scaling", "{\"factor\": 40}"}}, SLUICE_EUNSUPPORTED, "yarn"},
     {{{"n_group", "7"}}, SLUICE_EFORMAT, "multiple of n_group"},
     {{{"n_routed_experts", "255"}}, SLUICE_EFORMAT, "n_routed_experts is not"},
     {{{"topk_group", "9"}}, SLUICE_EFORMAT, "topk_group exceeds n_group"},
@@ -894,20 +898,20 @@ static void shapes_the_container(void **state)
     assert_false(sl_layer_has(&c, 5, SL_INDEX_Q));
 }
 
-/* Products of the largest dimensions stay within 32 bits. */
-static void shapes_do_not_wrap(void **state)
+/* The largest dimensions there may be: no matrix gets more than 2^24 rows. */
+static void shapes_stay_within_the_format(void **state)
 {
     (void)state;
     struct sl_config c = good(v32, (struct edit){"hidden_size", "1048576"},
                               (struct edit){"num_attention_heads", "4096"},
-                              (struct edit){"v_head_dim", "65536"});
-    expect_shape(&c, SL_O, 1 << 20, 1 << 28, 1);
+                              (struct edit){"v_head_dim", "3968"});
+    expect_shape(&c, SL_O, 1 << 20, 4096 * 3968, 1);
     expect_shape(&c, SL_MTP_PROJ, 1 << 20, 1 << 21, 1);
-    assert_int_equal(sl_checkpoint_shape_of(&c, SL_K_UP).rows, 4096 * (65536 + 128));
-    c = good(v32, (struct edit){"n_shared_experts", "64"},
-             (struct edit){"moe_intermediate_size", "1048576"},
+    assert_int_equal(sl_checkpoint_shape_of(&c, SL_K_UP).rows, 1 << 24);
+    c = good(v32, (struct edit){"n_shared_experts", "8"},
+             (struct edit){"moe_intermediate_size", "1048000"},
              (struct edit){"intermediate_size", "1048576"});
-    expect_shape(&c, SL_SHARED_GATE_UP, 1 << 27, 7168, 1);
+    expect_shape(&c, SL_SHARED_GATE_UP, 2 * 8 * 1048000, 7168, 1);
     expect_shape(&c, SL_DENSE_GATE_UP, 1 << 21, 7168, 1);
 }
 
@@ -1132,7 +1136,7 @@ int main(void)
         cmocka_unit_test(counts_the_published_checkpoints),
         cmocka_unit_test(names_tensors_as_published),
         cmocka_unit_test(shapes_the_container),
-        cmocka_unit_test(shapes_do_not_wrap),
+        cmocka_unit_test(shapes_stay_within_the_format),
         cmocka_unit_test(multiplies_like_the_kernel),
         cmocka_unit_test(skips_products_without_vectors),
         cmocka_unit_test(codes_keep_to_their_columns),
