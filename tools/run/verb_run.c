@@ -137,7 +137,7 @@ static int generate(sluice_session *session, sluice_detokenizer *text, const str
     sluice_detokenizer_end(text, &piece, &len);
     fwrite(piece, 1, len, stdout);
     printf("\n");
-    return status;
+    return status == SLUICE_ECANCELLED ? 0 : status; /* the answer so far stands */
 }
 
 static void print_statistics(const sluice_session *session, const struct sluice_model_info *info)
