@@ -12,11 +12,11 @@
 #include "tools/verbs.h"
 
 static const struct sl_verb verbs[] = {
-    {"quantize", "turn a published checkpoint into a Sluice container", sl_verb_quantize},
-    {"run", "answer a prompt", sl_verb_run},
-    {"inspect", "show what a container holds", sl_verb_inspect},
+    {"quantize", "convert a published checkpoint into a container", sl_verb_quantize},
+    {"run", "continue a text", sl_verb_run},
+    {"inspect", "show what is in a container", sl_verb_inspect},
     {"verify", "check every byte of a container against its checksums", sl_verb_verify},
-    {"eval", "measure a container", sl_verb_eval},
+    {"eval", "measurements on a model", sl_verb_eval},
     {0},
 };
 

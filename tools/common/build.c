@@ -24,13 +24,13 @@
 #endif
 
 #ifdef HAVE_ONEDNN
-#define ONEDNN "yes"
+#define ONEDNN "found; nothing uses it yet"
 #else
 #define ONEDNN "no"
 #endif
 
 #ifdef HAVE_HWLOC
-#define HWLOC "yes"
+#define HWLOC "found; nothing uses it yet"
 #else
 #define HWLOC "no"
 #endif
