@@ -24,24 +24,29 @@ expect 0 -- "$sluice" quantize "$top/demo" killed
 same killed "killed and resumed"
 
 # ---- Ctrl-C -------------------------------------------------------------------------------------
-setsid "$sluice" quantize "$top/demo" stopped --threads 1 > out 2> err &
-sleep 0.4
-kill -INT $!
-code=0
-wait $! || code=$?
+for pause in 0.4 0.2 0.1 0.05 0.02; do # the longest that is not too long for this machine
+    rm -rf stopped
+    setsid "$sluice" quantize "$top/demo" stopped --threads 1 > out 2> err &
+    sleep $pause
+    kill -INT $! 2> /dev/null || true
+    code=0
+    wait $! || code=$?
+    [ "$code" -eq 0 ] || break
+done
 [ "$code" -eq 130 ] || bad "exit code $code after SIGINT"
 grep -q 'same command continues' err || bad "no hint after SIGINT: $(cat err)"
 [ ! -e stopped/sluice.json ] || bad "an interrupted conversion left sluice.json"
 [ -z "$(find stopped -name '*.part')" ] || bad "an interrupted conversion left a partial file"
-expect 0 'found complete' -- "$sluice" quantize "$top/demo" stopped
+expect 0 'files written' -- "$sluice" quantize "$top/demo" stopped
 same stopped "interrupted and resumed"
 
 # ---- two at once --------------------------------------------------------------------------------
-"$sluice" quantize "$top/demo" two --threads 1 > /dev/null 2>&1 &
-sleep 0.4
-expect 2 'another conversion' -- "$sluice" quantize "$top/demo" two --profile small
-wait $! || bad "the first of two conversions failed"
-same two "two at once"
+mkdir two
+exec 9< two
+flock 9 # what a running conversion holds
+expect 2 'another conversion' -- "$sluice" quantize "$top/demo" two
+exec 9<&-
+[ -z "$(ls two)" ] || bad "a conversion that was refused wrote something"
 
 # ---- the wrong place ----------------------------------------------------------------------------
 cp -R "$top/tests/golden/tiny-v3/checkpoint" other
