@@ -20,7 +20,13 @@
 #include "runtime/base/err.h"
 #include "runtime/base/json.h"
 
-enum { MAX_CONFIG = 1 << 20, COMPARE_BYTES = 4 << 20, SAMPLES = 16, SAMPLE_BYTES = 4096 };
+enum {
+    MAX_CONFIG = 1 << 20,
+    COMPARE_BYTES = 4 << 20,
+    COPIED_BYTES = 32 << 20, /* tokenizer, configuration and manifest of a large model */
+    SAMPLES = 16,
+    SAMPLE_BYTES = 4096,
+};
 
 /* ---- the source ------------------------------------------------------------------------------ */
 
@@ -241,7 +247,7 @@ static int check_file(const struct sl_conversion *c, struct sl_plan_file *file, 
 /* Adds what to do to a message about a full drive. */
 static int explain_full(const struct sl_conversion *c, size_t from, struct sluice_err *err)
 {
-    uint64_t need = 0, have = 0;
+    uint64_t need = COPIED_BYTES, have = 0;
     struct statvfs fs;
     for (size_t i = from; i < c->plan.n_files; i++)
         if (!c->plan.files[i].complete)
@@ -308,8 +314,12 @@ static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
     if (!dir)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot list %s", c->dest);
     while ((entry = readdir(dir))) {
-        const char *dot = strrchr(entry->d_name, '.');
-        if (in_plan(&c->plan, entry->d_name) || (dot && strcmp(dot, ".part") == 0))
+        char name[256];
+        snprintf(name, sizeof name, "%s", entry->d_name);
+        size_t len = strlen(name);
+        if (len > 5 && strcmp(name + len - 5, ".part") == 0)
+            name[len - 5] = 0;
+        if (in_plan(&c->plan, name))
             ours = true;
         else if (entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0)
             snprintf(stranger, sizeof stranger, "%s", entry->d_name);

@@ -72,7 +72,7 @@ enum sluice_reader {
 };
 
 struct sluice_engine_opts {
-    unsigned threads;          /* 0, or more than there are: one per processor */
+    unsigned threads;          /* 0: one per processor; at most that or 16, if more */
     enum sluice_reader reader; /* how routed experts reach memory */
     int mtp;                   /* non-zero: also load the multi-token-prediction layer */
 };
@@ -188,7 +188,7 @@ SLUICE_API int sluice_session_step(sluice_session *session, int32_t token, struc
 
 /*
  * Logits after the last token: float[vocab], owned by the session.  NULL while the session is
- * empty, and after a call that failed or was cancelled: sync it again.
+ * empty, and after a call that failed while computing or was cancelled: sync it again.
  */
 SLUICE_API const float *sluice_session_logits(const sluice_session *session);
 

@@ -49,7 +49,8 @@ static int sync_parent(const char *path, struct sluice_err *err)
     int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
     if (fd >= 0)
         close(fd);
-    if (failed && failed != EINVAL) /* some file systems cannot sync a directory */
+    /* Some file systems cannot sync a directory, some parents may not be opened. */
+    if (failed && failed != EINVAL && failed != EACCES && failed != EPERM)
         return sl_fail_errno(err, SLUICE_EIO, failed, "cannot sync directory %s", dir);
     return 0;
 }
@@ -184,8 +185,18 @@ int sl_newfile_write_at(struct sl_newfile *f, const void *data, size_t len, uint
     return 0;
 }
 
+/* True while the temporary name still means the file that F has open. */
+static bool still_ours(const struct sl_newfile *f)
+{
+    struct stat opened, named;
+    return fstat(f->fd, &opened) == 0 && lstat(f->temporary, &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
 int sl_newfile_commit(struct sl_newfile *f, struct sluice_err *err)
 {
+    if (!still_ours(f))
+        return sl_fail(err, SLUICE_EIO, "%s: another process is writing the same file", f->path);
     if (fsync(f->fd) != 0)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot sync %s", f->temporary);
     if (rename(f->temporary, f->path) != 0)
@@ -199,8 +210,9 @@ int sl_newfile_commit(struct sl_newfile *f, struct sluice_err *err)
 void sl_newfile_close(struct sl_newfile *f)
 {
     if (f->fd >= 0) {
+        if (still_ours(f))
+            unlink(f->temporary);
         close(f->fd);
-        unlink(f->temporary);
         f->fd = -1;
     }
 }

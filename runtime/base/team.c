@@ -7,7 +7,10 @@
 struct sl_team sl_team_make(unsigned threads)
 {
     unsigned processors = (unsigned)omp_get_num_procs();
-    return (struct sl_team){.threads = threads && threads < processors ? threads : processors};
+    unsigned most = processors > SL_TEAM_MAX ? processors : SL_TEAM_MAX;
+    if (threads == 0)
+        threads = processors;
+    return (struct sl_team){.threads = threads < most ? threads : most};
 }
 
 void sl_team_run(const struct sl_team *team, size_t n, size_t grain, sl_work_fn *work, void *arg)

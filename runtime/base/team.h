@@ -9,7 +9,12 @@ struct sl_team {
     unsigned threads;
 };
 
-/* THREADS 0, or more than this process has processors: as many as it has. */
+/*
+ * THREADS 0: every processor this process may use.  More than SL_TEAM_MAX, or than there are
+ * processors if that is more, are cut down: the OpenMP runtime ends the process when the system
+ * refuses it a thread.
+ */
+enum { SL_TEAM_MAX = 16 };
 struct sl_team sl_team_make(unsigned threads);
 
 /*

@@ -184,6 +184,9 @@ static int read_rope(struct sl_config *c, const json_t *root, const char *path,
     int found = rope_block(root, path, "rope_parameters", &scaling, err);
     if (found < 0 || (found = rope_block(root, path, "rope_scaling", &older, err)) < 0)
         return found;
+    if (scaling && older)
+        return sl_fail(err, SLUICE_EFORMAT,
+                       "%s: both rope_parameters and rope_scaling; one of them wanted", path);
     if (scaling)
         theta_in = json_object_get(scaling, "rope_theta") ? scaling : root;
     else
@@ -196,7 +199,8 @@ static int read_rope(struct sl_config *c, const json_t *root, const char *path,
     if ((status = sl_json_string(scaling, path, "type", "default", &alias, err)) < 0 ||
         (status = sl_json_string(scaling, path, "rope_type", alias, &type, err)) < 0)
         return status;
-    if (strcmp(type, "default") == 0 && !json_object_get(scaling, "factor"))
+    const json_t *factor = json_object_get(scaling, "factor");
+    if (strcmp(type, "default") == 0 && (!factor || json_is_null(factor)))
         return 0;
     if (strcmp(type, "yarn") != 0)
         return sl_fail(err, SLUICE_EUNSUPPORTED,

@@ -124,6 +124,11 @@ sed 's/"routed_scaling_factor": 2.5/"routed_scaling_factor": 2.4/' good/config.j
 expect 3 config.json -- "$sluice" verify bad
 expect 3 config.json -- logits bad --reader memory
 
+spoil # a file that nothing vouches for, but that would be read
+: > bad/tokenizer.json
+expect 3 bad/tokenizer.json 'not listed' -- "$sluice" verify bad
+expect 3 bad/tokenizer.json 'not listed' -- logits bad --reader memory
+
 spoil
 flip bad/sluice.json 30
 expect 3 sluice.json -- "$sluice" verify bad
@@ -155,6 +160,9 @@ expect 2 'not a regular file' -- "$sluice" eval logits -m good --tokens ids --ou
 : > real && ln -s real link
 expect 0 -- "$sluice" eval logits -m good --tokens ids --out link
 [ -L link ] && [ -s real ] || bad "a link was replaced, not followed"
+ln -s nowhere dangling
+expect 2 'link to nothing' -- "$sluice" eval logits -m good --tokens ids --out dangling
+expect 3 'not a regular file' -- "$sluice" eval logits -m good --tokens / --out logits
 expect 1 'standard input' -- sh -c "'$sluice' run -m '$work/demo' < /"
 expect 2 --mtp -- "$sluice" eval logits -m good --tokens ids --out logits --mtpp
 finish

@@ -52,6 +52,9 @@ exec 9<&-
 cp -R "$top/tests/golden/tiny-v3/checkpoint" other
 chmod -R u+w other
 expect 2 'not a container' -- "$sluice" quantize "$top/demo" other
+: > other/model-1.safetensors.part
+expect 2 'not a container' -- "$sluice" quantize "$top/demo" other
+rm other/model-1.safetensors.part
 diff -r "$top/tests/golden/tiny-v3/checkpoint" other || bad "a checkpoint was touched"
 : > victim
 mkdir linked && ln -s ../victim linked/head.safetensors.part

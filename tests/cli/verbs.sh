@@ -65,8 +65,23 @@ vocab=$(sed -n 's/.*"vocab": \([0-9]*\).*/\1/p' info)
 printf '\000\000\000\000\042\000\000\000\011\000\000\000' > ids
 expect 0 -- "$sluice" eval logits -m model --tokens ids --out a.f32
 [ "$(size_of a.f32)" -eq $((3 * vocab * 4)) ] || bad "eval logits wrote $(size_of a.f32) bytes"
-expect 0 -- "$sluice" eval logits -m model --tokens ids --out b.f32 --chunk 1 --dense
+expect 0 -- "$sluice" eval logits -m model --tokens ids --out b.f32 --chunk 1 --dense --ctx 4096
 cmp a.f32 b.f32 || bad "a short text is dense anyway"
+topk=$(sed -n 's/.*"index_topk": \([0-9]*\).*/\1/p' info)
+i=0 # twice as many ids as keys are kept
+while [ $i -lt $((topk * 2)) ]; do
+    printf "\\$(printf %03o $((i * 7 % 251)))\000\000\000"
+    i=$((i + 1))
+done > many
+for way in '' --dense '--dense --chunk 1' '--kv-type bf16' '--index-type f32'; do
+    # shellcheck disable=SC2086
+    expect 0 -- "$sluice" eval logits -m model --tokens many --out "many$way.f32" $way
+done
+! cmp -s many.f32 many--dense.f32 || bad "--dense changes nothing beyond index_topk"
+! cmp -s many.f32 'many--kv-type bf16.f32' || bad "--kv-type changes nothing"
+cmp many--dense.f32 'many--dense --chunk 1.f32' || bad "--dense differs by chunk"
+head -c $((topk * vocab * 4)) many.f32 > a && head -c $((topk * vocab * 4)) many--dense.f32 > b
+cmp a b || bad "--dense differs where every key is visible"
 expect 0 -- "$sluice" eval logits -m model --tokens ids --out m.f32 --mtp
 [ "$(size_of m.f32)" -eq $((2 * vocab * 4)) ] || bad "eval logits --mtp wrote $(size_of m.f32) bytes"
 finish

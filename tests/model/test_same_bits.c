@@ -54,7 +54,7 @@ static void check_cuts(const char *model, const char *profile, enum sluice_cache
         {"chunks of 1", 1, 1, SLUICE_READER_MEMORY},
         {"chunks of 7, pread", 7, 1, SLUICE_READER_PREAD},
         {"chunks of 64, 2 threads", 64, 2, SLUICE_READER_MEMORY},
-        {"all at once, 2 threads, pread", g.n, 2, SLUICE_READER_PREAD},
+        {"all at once, 3 threads, pread", g.n, 3, SLUICE_READER_PREAD},
     };
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         struct run r = {.container = want.container,
@@ -249,6 +249,18 @@ static void test_limits(void **unused)
     assert_int_equal(sluice_session_step(p.used, vocab, &err), SLUICE_EARG);
     const struct sluice_sync_callbacks draft = {.draft = keep_draft}; /* engine without MTP */
     assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 10, &draft, &err), SLUICE_EARG);
+    const struct sluice_session_opts wrong[] = {
+        {.kv = 4}, {.index = (enum sluice_cache_type) - 1}, {.chunk = SIZE_MAX}, {.context = 513}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        sluice_session *none = NULL;
+        assert_int_equal(sluice_session_open(&none, p.engine, &wrong[i], &err), SLUICE_EARG);
+        assert_null(none);
+    }
+    sluice_engine *engine = NULL;
+    const struct sluice_engine_opts reader = {.reader = 3};
+    assert_int_equal(sluice_engine_open(&engine, converted("tiny-v32", "quality"), &reader, &err),
+                     SLUICE_EARG);
+    assert_null(engine);
     pair_close(&p);
 }
 

@@ -40,7 +40,7 @@ extern const char *const sl_cache_names[];
      .help = "Attend to every token, without the indexer's selection", .group = "Model"},         \
     {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, T, m.threads), .value = "N",            \
      .fallback = "0", .low = 0, .high = 4096,                                                     \
-     .help = "Compute threads; 0, or more than there are: one per processor",                     \
+     .help = "Compute threads; 0: one per processor",                     \
      .group = "Machine"},                                                                         \
     {.name = "reader", SL_FIELD(SL_ENUM, T, m.reader), .fallback = "auto",                        \
      .names = sl_reader_names,                                                                    \

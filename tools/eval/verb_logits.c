@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* `sluice eval logits`: token ids in, logits of every position out, as raw little-endian arrays. */
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/base/err.h"
 #include "runtime/base/file.h"
@@ -66,7 +68,7 @@ static int read_tokens(const char *path, int32_t **tokens, size_t *n, struct slu
     char *data;
     size_t bytes;
     *tokens = NULL;
-    if (!sl_file_exists(path))
+    if (access(path, F_OK) != 0)
         return sl_fail(err, SLUICE_EARG, "%s: no such file", path);
     int status = sl_file_read(path, MAX_TOKEN_BYTES, &data, &bytes, err);
     if (status < 0)
@@ -82,8 +84,12 @@ static int read_tokens(const char *path, int32_t **tokens, size_t *n, struct slu
 /* The file to replace: links are followed; what is there and no file (/dev/null) is refused. */
 static int resolve_out(const char *out, char path[SL_PATH_MAX], struct sluice_err *err)
 {
+    struct stat st;
     if (!realpath(out, path)) {
-        snprintf(path, SL_PATH_MAX, "%s", out);
+        if (lstat(out, &st) == 0)
+            return sl_fail(err, SLUICE_EARG, "%s: a link to nothing; name a file", out);
+        if (snprintf(path, SL_PATH_MAX, "%s", out) >= SL_PATH_MAX)
+            return sl_fail(err, SLUICE_EARG, "%.200s…: path too long", out);
         return 0;
     }
     if (!sl_file_exists(path))
@@ -91,19 +97,16 @@ static int resolve_out(const char *out, char path[SL_PATH_MAX], struct sluice_er
     return 0;
 }
 
-static int compute(const struct logits_options *o, sluice_engine *engine, const int32_t *tokens,
-                   size_t n, struct sluice_err *err)
+static int compute(const struct logits_options *o, const char *out, sluice_engine *engine,
+                   const int32_t *tokens, size_t n, struct sluice_err *err)
 {
     struct sluice_model_info info;
     sluice_session *session = NULL;
     struct writing w = {.err = err};
-    char out[SL_PATH_MAX];
     w.file.fd = -1;
     sluice_engine_info(engine, &info);
     w.row_bytes = (size_t)info.vocab * sizeof(float);
-    int status = resolve_out(o->out, out, err);
-    if (status == 0)
-        status = sl_open_session(&session, engine, &o->engine, n, err);
+    int status = sl_open_session(&session, engine, &o->engine, n, err);
     if (status == 0)
         status = sl_newfile_open(&w.file, out, err);
     if (status == 0) {
@@ -139,12 +142,15 @@ int sl_verb_eval_logits(int argc, char **argv)
     int status = sl_options_parse(&command, argc, argv, &o, stdout, stderr);
     if (status >= 0)
         return status;
+    char out[SL_PATH_MAX];
     status = read_tokens(o.tokens, &tokens, &n, &err);
+    if (status == 0)
+        status = resolve_out(o.out, out, &err);
     if (status == 0)
         status = sl_open_engine(&engine, &o.engine, o.mtp, &err);
     sl_interrupt_install(); /* before, Ctrl-C simply ends the program */
     if (status == 0)
-        status = compute(&o, engine, tokens, n, &err);
+        status = compute(&o, out, engine, tokens, n, &err);
     sluice_engine_close(&engine);
     free(tokens);
     return status < 0 ? sl_report(&err) : SL_EXIT_OK;
