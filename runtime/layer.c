@@ -61,7 +61,6 @@ int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
 {
     size_t values = n * ws->config->hidden;
     int status = 0;
-    ws->attention.hooks = ws->hooks;
     sl_norm_rows(ws, hidden, w->vector[SL_ATTN_NORM], n, ws->normed);
     sl_attention_run(&ws->attention, w, cache, layer, ws->normed, position, n, ws->update);
     ws->compute.ops->add(ws->update, values, hidden);

@@ -121,7 +121,7 @@ void sluice_session_close(sluice_session **session)
 
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
 {
-    s->ws.hooks = hooks;
+    s->ws.hooks = s->ws.attention.hooks = hooks;
 }
 
 /* ---- computing ------------------------------------------------------------------------------ */

@@ -44,15 +44,16 @@ tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_tokenizer_LDADD = libtext.la libbase.la $(cmocka_libs)
 
-tests_unit_test_container_SOURCES = tests/unit/test_container.c
+scratch = tests/unit/scratch.h tests/unit/scratch.c
+tests_unit_test_container_SOURCES = tests/unit/test_container.c $(scratch)
 tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_stream_SOURCES = tests/unit/test_stream.c
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(scratch)
 tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_model_SOURCES = tests/unit/test_model.c
+tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_model_LDADD = libmodel.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
 

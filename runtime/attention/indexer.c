@@ -66,7 +66,7 @@ static void prepare_work(void *arg, size_t begin, size_t end, unsigned thread)
 /* A tile of consecutive queries. */
 struct tile {
     const struct sl_attention_call *call;
-    size_t first, n;  /* tokens of the chunk */
+    size_t first;     /* token of the chunk */
     size_t key_items; /* pieces of KEYS_PER_ITEM keys that the last query sees */
     size_t stride;    /* floats per score row */
 };
@@ -113,7 +113,6 @@ static void select_tile(const struct sl_attention_call *call, size_t first, size
     struct tile tile = {
         .call = call,
         .first = first,
-        .n = n,
         .key_items = sl_ceil_div(call->position + first + n, KEYS_PER_ITEM),
         .stride = sl_round_up(a->capacity, SL_KEY_PANEL),
     };

@@ -27,6 +27,9 @@ void sl_resident_file(char out[64], unsigned layer);
 void sl_experts_file(char out[64], unsigned layer);
 void sl_mtp_file(char out[64], unsigned layer);
 
+/* True when NAME ends in ".safetensors". */
+bool sl_is_tensor_file(const char *name);
+
 /* ---- packing descriptors -------------------------------------------------------------------- */
 
 /* One line of text, e.g. "panel16 lut4 group=32 scale=s8 rows=1536 cols=7168 count=1

@@ -23,6 +23,12 @@ void sl_experts_file(char out[64], unsigned layer)
     snprintf(out, 64, "experts-%02u.safetensors", layer);
 }
 
+bool sl_is_tensor_file(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && strcmp(dot, ".safetensors") == 0;
+}
+
 void sl_mtp_file(char out[64], unsigned layer)
 {
     snprintf(out, 64, "mtp-%02u.safetensors", layer);

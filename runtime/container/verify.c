@@ -133,12 +133,6 @@ static void check_progress(struct verifying *v, uint64_t done)
         v->scan.progress(v->scan.user, done, v->scan.total);
 }
 
-static bool is_safetensors(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && strcmp(dot, ".safetensors") == 0;
-}
-
 /* Says what is wrong with a file whose checksum is HASH.  What is read again for that is no
  * progress. */
 static void report_hash(struct verifying *v, uint64_t hash)
@@ -147,7 +141,7 @@ static void report_hash(struct verifying *v, uint64_t hash)
     struct sluice_err err;
     if (other) {
         problem(v, "%.500s: has the contents of %.255s; " REPAIR, v->path, other);
-    } else if (!is_safetensors(v->file->name)) {
+    } else if (!sl_is_tensor_file(v->file->name)) {
         problem(v,
                 "%.500s: checksum %016" PRIx64 ", %016" PRIx64
                 " wanted: changed since the conversion; copy it again from the source",

@@ -25,19 +25,13 @@ bool sl_shape_fits(const struct sl_config *c, enum sl_role role, const struct sl
     return p->rows == want.rows && p->cols == want.cols && p->count == want.count;
 }
 
-static bool is_tensor_file(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && strcmp(dot, ".safetensors") == 0;
-}
-
 /* Checks the copied files (configuration, tokenizer): a flipped bit there would go unnoticed. */
 static int check_copied_files(const struct sl_manifest *m, const char *dir, struct sluice_err *err)
 {
     for (size_t i = 0; i < m->n_files; i++) {
         char path[SL_PATH_MAX];
         uint64_t hash = 0;
-        if (is_tensor_file(m->files[i].name))
+        if (sl_is_tensor_file(m->files[i].name))
             continue;
         int status = sl_path_join(path, dir, m->files[i].name, err);
         if (status == 0)

@@ -3,15 +3,12 @@
  * runtime/model: config.json and what it must refuse, YaRN, the tensor table against the published
  * checkpoints' counts, and that products over the team are the kernel's, to the bit.
  */
-#include <fcntl.h>
-#include <ftw.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -19,56 +16,7 @@
 
 #include "runtime/model/matmul.h"
 #include "runtime/model/tensors.h"
-
-/* ---- files ---------------------------------------------------------------------------------- */
-
-static char root[256]; /* everything is written below */
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static int make_root(void **state)
-{
-    const char *tmp = getenv("TMPDIR");
-    (void)state;
-    snprintf(root, sizeof root, "%.200s/sluice-model-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *at(const char *name)
-{
-    static char path[400];
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    return path;
-}
-
-static void put(const char *name, const char *text, size_t len)
-{
-    int fd = open(at(name), O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, len), len);
-    close(fd);
-}
-
-static void put_text(const char *name, const char *text)
-{
-    put(name, text, strlen(text));
-}
-
-static void expect_text(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
+#include "tests/unit/scratch.h"
 
 /* ---- configurations ------------------------------------------------------------------------- */
 

@@ -6,78 +6,18 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "runtime/stream/stream.h"
-
-/* ---- files ---------------------------------------------------------------------------------- */
-
-static char root[256]; /* the container */
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* root/NAME; good until four more calls. */
-static const char *at(const char *name)
-{
-    static char ring[4][400];
-    static unsigned turn;
-    char *out = ring[turn++ % 4];
-    snprintf(out, sizeof ring[0], "%s/%s", root, name);
-    return out;
-}
-
-static void put(const char *name, const void *data, size_t len)
-{
-    int fd = open(at(name), O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, data, len), len);
-    close(fd);
-}
-
-static size_t size_of(const char *name)
-{
-    struct stat st;
-    assert_int_equal(stat(at(name), &st), 0);
-    return (size_t)st.st_size;
-}
-
-static void flip(const char *name, size_t byte, int bit)
-{
-    uint8_t b;
-    int fd = open(at(name), O_RDWR);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &b, 1, (off_t)byte), 1);
-    b = (uint8_t)(b ^ 1 << bit);
-    assert_int_equal(pwrite(fd, &b, 1, (off_t)byte), 1);
-    close(fd);
-}
-
-static void expect_text(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
+#include "tests/unit/scratch.h"
 
 /* ---- the container -------------------------------------------------------------------------- */
 
@@ -127,21 +67,6 @@ static uint8_t byte_at(const struct layer *l, uint32_t expert, size_t i)
     return (uint8_t)((i * 2654435761u >> 13) ^ expert * 151 ^ l->number * 29);
 }
 
-static void write_file(const char *name, const char *header, size_t align, const uint8_t *data,
-                       size_t len)
-{
-    size_t n = (8 + strlen(header) + align - 1) / align * align - 8;
-    uint8_t *file = malloc(8 + n + len);
-    assert_non_null(file);
-    for (int i = 0; i < 8; i++)
-        file[i] = (uint8_t)(n >> 8 * i);
-    memset(file + 8, ' ', n);
-    memcpy(file + 8, header, strlen(header));
-    memcpy(file + 8 + n, data, len);
-    put(name, file, 8 + n + len);
-    free(file);
-}
-
 static void put_experts(const struct layer *l, const struct file_form *f)
 {
     size_t experts = f->experts * f->stride, sums = f->experts * f->chunks * 8;
@@ -169,7 +94,7 @@ static void put_experts(const struct layer *l, const struct file_form *f)
              f->experts_name, f->dtype, shape, experts, f->sums_name, f->sums_dtype,
              (unsigned long long)f->experts, (unsigned long long)f->chunks, experts,
              experts + sums);
-    write_file(l->name, header, f->align, data, experts + sums);
+    put_safetensors(l->name, header, f->align, data, experts + sums);
     free(data);
 }
 
@@ -207,10 +132,7 @@ static void put_layer(const struct layer *l)
 
 static int make_container(void **state)
 {
-    const char *tmp = getenv("TMPDIR");
-    (void)state;
-    snprintf(root, sizeof root, "%.200s/sluice-stream-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(root))
+    if (make_root(state) != 0)
         return -1;
     put_layer(small);
     put_layer(large);

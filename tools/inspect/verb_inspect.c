@@ -129,7 +129,7 @@ static int list_tensors(json_t *list, const struct sl_manifest *m, const char *d
 {
     int status = 0;
     for (size_t i = 0; status == 0 && i < m->n_files; i++)
-        if (strstr(m->files[i].name, ".safetensors"))
+        if (sl_is_tensor_file(m->files[i].name))
             status = list_file(list, m, dir, m->files[i].name, err);
     return status;
 }
