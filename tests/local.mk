@@ -11,7 +11,7 @@ unit_tests = tests/unit/test_options tests/unit/test_tokenizer tests/unit/test_c
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
-EXTRA_DIST += tests/cli/common.sh tests/cli/example.c
+EXTRA_DIST += tests/cli/common.sh tests/cli/example.c tests/random.h
 
 TEST_EXTENSIONS = .sh
 TESTS += $(lints) $(kernel_tests) $(cli_tests)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "simd/simd.h"
+#include "tests/random.h"
 
 static const struct sl_ops *ops;
 static unsigned checks, failures;
@@ -38,19 +39,6 @@ static void expect_near(double got, double want, double tolerance, double scale,
 }
 
 /* ---- input ---------------------------------------------------------------------------------- */
-
-static uint64_t state = 0x853c49e6748fea9bu;
-
-static uint32_t random_bits(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(state >> 32);
-}
-
-static float uniform(void) /* (−1, 1) */
-{
-    return (float)((double)random_bits() / 2147483648.0 - 1.0);
-}
 
 /* Values of every kind a kernel may meet. */
 static void fill(float *x, size_t n, int mode)

@@ -16,6 +16,7 @@
 
 #include "runtime/model/matmul.h"
 #include "runtime/model/tensors.h"
+#include "tests/random.h"
 #include "tests/unit/scratch.h"
 
 /* ---- configurations ------------------------------------------------------------------------- */
@@ -864,19 +865,6 @@ static void shapes_stay_within_the_format(void **state)
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
-
-static uint64_t random_state = 0x853c49e6748fea9bu;
-
-static uint32_t random_bits(void)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 32);
-}
-
-static float uniform(void) /* (−1, 1) */
-{
-    return (float)((double)random_bits() / 2147483648.0 - 1.0);
-}
 
 /* COUNT elements, 64-byte aligned, filled with a pattern. */
 static void *take(size_t count, size_t size)

@@ -13,21 +13,9 @@
 #include <cmocka.h>
 
 #include "runtime/moe/moe.h"
+#include "tests/random.h"
 
 enum { MAX_EXPERTS = 512 };
-
-static uint64_t random_state = 0x9e3779b97f4a7c15u;
-
-static uint32_t random_bits(void)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 32);
-}
-
-static float uniform(void) /* (−1, 1) */
-{
-    return (float)((double)random_bits() / 2147483648.0 - 1.0);
-}
 
 static struct sl_config router(uint32_t experts, uint32_t used, uint32_t groups,
                                uint32_t groups_used)
@@ -382,6 +370,7 @@ static void nan_loses(void **state)
 
 int main(void)
 {
+    random_state = 0x9e3779b97f4a7c15u;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_on_random_logits),
         cmocka_unit_test(agrees_on_ties),

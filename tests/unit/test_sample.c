@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "runtime/sample/sample.h"
+#include "tests/random.h"
 
 enum { MAX_N = 1000 };
 
@@ -24,14 +25,6 @@ static struct sl_sampler sampler(float temperature, float top_p)
                                .seed = 1,
                                .exponential = expf,
                                .scratch = scratch};
-}
-
-static uint64_t random_state = 0x2545f4914f6cdd1du;
-
-static uint32_t random_bits(void)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 32);
 }
 
 /* ---- greedy --------------------------------------------------------------------------------- */
@@ -402,6 +395,7 @@ static void survives_any_seed(void **state)
 
 int main(void)
 {
+    random_state = 0x2545f4914f6cdd1du;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_takes_the_best),    cmocka_unit_test(one_token_is_no_choice),
         cmocka_unit_test(draws_the_distribution),   cmocka_unit_test(draws_only_what_is_allowed),
