@@ -19,6 +19,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
 #include "runtime/base/json.h"
+#include "runtime/model/rung.h"
 
 enum {
     MAX_CONFIG = 1 << 20,
@@ -427,12 +428,15 @@ int sl_quantize(const char *source, const char *dest, const struct sl_quantize_o
     opts = opts ? opts : &defaults;
     report = report ? report : &unwanted;
     *report = (struct sl_quantize_report){0};
+    const struct sl_rung *rung = sl_rung_chosen(err);
+    if (!rung)
+        return SLUICE_EUNSUPPORTED;
     struct sl_conversion c = {
         .opts = opts,
         .dest = dest,
         .lock = -1,
         .team = sl_team_make(opts->threads),
-        .fitting = {.ops = sl_simd(), .fast = opts->fast},
+        .fitting = {.ops = rung->ops, .fast = opts->fast},
     };
     c.profile = sl_profile_find(opts->profile ? opts->profile : "quality", err);
     int status = c.profile ? print_recipe(&c, err) : SLUICE_EARG;

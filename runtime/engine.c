@@ -7,6 +7,7 @@
 
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/model/rung.h"
 
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -19,6 +20,12 @@ enum { MIN_WAVE = 16 };
 const char *sluice_version(void)
 {
     return PACKAGE_VERSION;
+}
+
+const char *sluice_kernel(size_t i, const char **instructions, struct sluice_err *err)
+{
+    const struct sl_rung *rung = sl_rung_chosen(err);
+    return rung ? sl_kernel_name(rung->ops, i, instructions) : NULL;
 }
 
 /* Expert blocks of LAYER must have the shapes that the configuration demands. */
@@ -84,12 +91,13 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
         return sl_fail_nomem(err, "engine", sizeof *e);
     if (!opts)
         opts = &defaults;
-    e->compute.ops = sl_simd();
+    const struct sl_rung *rung = sl_rung_chosen(err);
+    e->compute.ops = rung ? rung->ops : NULL;
     e->compute.team = sl_team_make(opts->threads);
-    int status = 0;
-    if (snprintf(e->dir, sizeof e->dir, "%s", dir) >= (int)sizeof e->dir)
+    int status = rung ? 0 : SLUICE_EUNSUPPORTED;
+    if (status == 0 && snprintf(e->dir, sizeof e->dir, "%s", dir) >= (int)sizeof e->dir)
         status = sl_fail(err, SLUICE_EARG, "%.200s…: path too long", dir);
-    else if ((unsigned)opts->reader > SLUICE_READER_PREAD)
+    if (status == 0 && (unsigned)opts->reader > SLUICE_READER_PREAD)
         status = sl_fail(err, SLUICE_EARG, "reader %d; SLUICE_READER_… wanted", (int)opts->reader);
     if (status == 0)
         status = sl_weights_open(&e->weights, dir, opts->mtp != 0, err);

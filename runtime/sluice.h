@@ -60,6 +60,15 @@ struct sluice_err {
 /* Version of the library, "MAJOR.MINOR.PATCH". */
 SLUICE_API const char *sluice_version(void);
 
+/*
+ * Name of compute kernel number I, from 0; NULL past the last one.  *instructions receives the name
+ * of the instruction set whose version of it an engine opened now would use: the best that the CPU
+ * has, or what the environment variable SLUICE_CPU says (ref, avx2, avxvnni, avx512vnni, neon,
+ * i8mm).  Every choice computes the same bits.  NULL with err->code set when SLUICE_CPU cannot run
+ * here.
+ */
+SLUICE_API const char *sluice_kernel(size_t i, const char **instructions, struct sluice_err *err);
+
 /* ---- engine -------------------------------------------------------------------------------- */
 
 typedef struct sluice_engine sluice_engine;

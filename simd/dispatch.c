@@ -1,34 +1,99 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of kernels: filled with ref/ first; later rungs overwrite what they do better. */
-#include "simd/ref/ref.h"
+/* The ladder: which tables of kernels this build has, and which of them can run here. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
 
-static const struct sl_ops ref_ops = {
-    .gemm = sl_ref_gemm,
-    .quantize_acts = sl_ref_quantize_acts,
-    .quantize_groups = sl_ref_quantize_groups,
-    .rmsnorm = sl_ref_rmsnorm,
-    .layernorm = sl_ref_layernorm,
-    .swiglu = sl_ref_swiglu,
-    .axpy = sl_ref_axpy,
-    .add = sl_ref_add,
-    .sigmoid = sl_ref_sigmoid,
-    .rope_interleaved = sl_ref_rope_interleaved,
-    .rope_half = sl_ref_rope_half,
-    .hadamard = sl_ref_hadamard,
-    .index_store = sl_ref_index_store,
-    .index_score = sl_ref_index_score,
-    .topk = sl_ref_topk,
-    .kv_store = sl_ref_kv_store,
-    .attend = sl_ref_attend,
-    .attend_merge = sl_ref_attend_merge,
-    .attend_finish = sl_ref_attend_finish,
-    .fp8_decode = sl_ref_fp8_decode,
-    .bf16_decode = sl_ref_bf16_decode,
-    .fit_scale = sl_ref_fit_scale,
-    .fit_codes = sl_ref_fit_codes,
+#include <string.h>
+
+#include "simd/rungs.h"
+
+static const struct {
+    struct sl_rung rung;
+    unsigned needs;
+} ladder[] = {
+    {{"ref", &sl_ref_ops}, 0},
+#ifdef HAVE_RUNG_AVX2
+    {{"avx2", &sl_avx2_ops}, SL_CPU_AVX2},
+#endif
+#ifdef HAVE_RUNG_AVXVNNI
+    {{"avxvnni", &sl_avxvnni_ops}, SL_CPU_AVXVNNI},
+#endif
+#ifdef HAVE_RUNG_AVX512VNNI
+    {{"avx512vnni", &sl_avx512vnni_ops}, SL_CPU_AVX512VNNI},
+#endif
+#ifdef HAVE_RUNG_NEON
+    {{"neon", &sl_neon_ops}, SL_CPU_NEON},
+#endif
+#ifdef HAVE_RUNG_I8MM
+    {{"i8mm", &sl_i8mm_ops}, SL_CPU_I8MM},
+#endif
 };
 
-const struct sl_ops *sl_simd(void)
+enum { RUNGS = sizeof ladder / sizeof *ladder };
+
+const struct sl_rung *sl_rung_at(size_t i)
 {
-    return &ref_ops;
+    unsigned bundles = sl_cpu_bundles();
+    for (size_t j = 0; j < RUNGS; j++)
+        if ((ladder[j].needs & ~bundles) == 0 && i-- == 0)
+            return &ladder[j].rung;
+    return NULL;
+}
+
+const struct sl_rung *sl_rung_find(const char *name)
+{
+    const struct sl_rung *found = NULL, *rung;
+    for (size_t i = 0; (rung = sl_rung_at(i)) != NULL; i++)
+        if (!name || strcmp(rung->name, name) == 0)
+            found = rung;
+    return found;
+}
+
+typedef void any_fn(void);
+
+/* The table as an array; every slot is a pointer to a function. */
+static any_fn *slot(const struct sl_ops *ops, size_t i)
+{
+    any_fn *f;
+    memcpy(&f, (const char *)ops + i * sizeof f, sizeof f);
+    return f;
+}
+
+const char *sl_kernel_name(const struct sl_ops *ops, size_t i, const char **rung)
+{
+    static const char *const names[] = {
+        "gemm",
+        "quantize_acts",
+        "quantize_groups",
+        "rmsnorm",
+        "layernorm",
+        "swiglu",
+        "axpy",
+        "add",
+        "sigmoid",
+        "rope_interleaved",
+        "rope_half",
+        "hadamard",
+        "index_store",
+        "index_score",
+        "topk",
+        "kv_store",
+        "attend",
+        "attend_merge",
+        "attend_finish",
+        "fp8_decode",
+        "bf16_decode",
+        "fit_scale",
+        "fit_codes",
+    };
+    _Static_assert(sizeof names / sizeof *names == sizeof(struct sl_ops) / sizeof(any_fn *),
+                   "a name for every slot");
+    if (i >= sizeof names / sizeof *names)
+        return NULL;
+    size_t j = 0;
+    while (j < RUNGS - 1 && slot(ladder[j].rung.ops, i) != slot(ops, i))
+        j++;
+    *rung = ladder[j].rung.name;
+    return names[i];
 }

@@ -314,7 +314,7 @@ typedef float sl_fit_scale_fn(const struct sl_fit *fit, int8_t *code);
 /* Codes nearest to x / s, and the weighted squared error they leave. */
 typedef float sl_fit_codes_fn(const struct sl_fit *fit, float s, int8_t *code);
 
-/* Every kernel; filled once, first with ref/, then by each rung that this CPU has. */
+/* Every kernel. */
 struct sl_ops {
     sl_gemm_fn *gemm;
     sl_quantize_acts_fn *quantize_acts;
@@ -341,8 +341,25 @@ struct sl_ops {
     sl_fit_codes_fn *fit_codes;
 };
 
-/* The table for this CPU.  Never fails; the same pointer at every call. */
-const struct sl_ops *sl_simd(void);
+/*
+ * A rung of the ladder: the kernels for one bundle of CPU features.  Slots that a rung does nothing
+ * for hold those of the rung below.
+ */
+struct sl_rung {
+    const char *name; /* "ref", "avx2", … */
+    const struct sl_ops *ops;
+};
+
+/* Rung number I of those that this build has and that CPU and operating system can run; 0 is "ref",
+ * the last is the best; NULL behind it. */
+const struct sl_rung *sl_rung_at(size_t i);
+
+/* The rung called NAME, or the best one when NAME is NULL; NULL when it cannot run here. */
+const struct sl_rung *sl_rung_find(const char *name);
+
+/* Name of kernel number I in the order of struct sl_ops, NULL past the last; *rung is the name of
+ * the rung whose code OPS has for it. */
+const char *sl_kernel_name(const struct sl_ops *ops, size_t i, const char **rung);
 
 /* ---- scalar mathematics with fixed bits (double in, for tables built once) ------------------ */
 

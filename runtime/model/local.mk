@@ -4,4 +4,4 @@ libmodel_la_SOURCES = \
     runtime/model/config.h runtime/model/config.c \
     runtime/model/tensors.h runtime/model/tensors.c \
     runtime/model/weights.h runtime/model/weights.c \
-    runtime/model/matmul.h runtime/model/matmul.c
+    runtime/model/matmul.h runtime/model/matmul.c runtime/model/rung.h runtime/model/rung.c

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "simd/ref/codes.h"
-#include "simd/ref/lanes.h"
+#include "simd/ref/sums.h"
 #include "simd/ref/ref.h"
 
 /* Writes N floats at P as BF16, or as they are. */
@@ -113,6 +113,7 @@ void sl_ref_attend(const struct sl_kv *kv, const struct sl_query *query, float s
                    scale;
         *max = score[j] > *max ? score[j] : *max;
     }
+    *max += 0.0f; /* one zero, whichever came first */
     memset(out, 0, kv->latent_dim * sizeof *out);
     for (size_t j = 0; j < n; j++) {
         size_t s = index ? index[j] : s0 + j;

@@ -2,7 +2,7 @@
 /* Norms, activation functions, rotation: everything over one vector. */
 #include <math.h>
 
-#include "simd/ref/lanes.h"
+#include "simd/ref/sums.h"
 #include "simd/ref/ref.h"
 
 /* Σ (x − mean)² in 16 lanes. */

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "simd/ref/codes.h"
-#include "simd/ref/lanes.h"
+#include "simd/ref/sums.h"
 #include "simd/ref/ref.h"
 
 enum {

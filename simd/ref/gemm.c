@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "simd/ref/lanes.h"
+#include "simd/ref/sums.h"
 #include "simd/ref/ref.h"
 
 /* dot[r] += Σ code[r][k] · x[k] over N inputs (a multiple of 8). */

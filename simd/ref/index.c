@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "simd/ref/codes.h"
-#include "simd/ref/lanes.h"
+#include "simd/ref/sums.h"
 #include "simd/ref/ref.h"
 
 static void store_int8(const float *x, size_t dim, uint8_t *panel, size_t lane)

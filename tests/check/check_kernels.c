@@ -601,12 +601,15 @@ int main(void)
         {"attend", check_attend},       {"decode", check_decode},
         {"math", check_math},
     };
-    ops = sl_simd();
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        unsigned before = checks;
-        current = all[i].name;
-        all[i].run();
-        printf("%-12s %u checks\n", all[i].name, checks - before);
+    const struct sl_rung *rung;
+    for (size_t r = 0; (rung = sl_rung_at(r)) != NULL; r++) {
+        ops = rung->ops;
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+            unsigned before = checks;
+            current = all[i].name;
+            all[i].run();
+            printf("%-12s %-12s %u checks\n", rung->name, all[i].name, checks - before);
+        }
     }
     printf("%u checks, %u failures\n", checks, failures);
     return failures ? 1 : 0;

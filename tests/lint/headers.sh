@@ -17,6 +17,14 @@ compile() { # HEADER FLAGS… : includes it twice, which its guard must bear
         { echo "$header: does not compile on its own ($*)" >&2; status=1; }
 }
 
+instructions() { # HEADER : the flags that headers of kernels need
+    case $1:$(uname -m) in
+    simd/x86/*avx512*) echo -march=x86-64-v4 -mavx512vnni ;;
+    simd/x86/* | simd/wide/*:x86_64) echo -march=x86-64-v3 -DSL_RUNG=lint ;;
+    simd/arm/* | simd/wide/*:aarch64) echo -march=armv8.2-a+dotprod+i8mm -DSL_RUNG=lint ;;
+    esac
+}
+
 for folder in simd runtime quant tools; do
     [ ! -d $folder ] || find $folder -name '*.h'
 done | sort | {
@@ -26,7 +34,8 @@ done | sort | {
         simd/x86/*:x86_64 | simd/arm/*:aarch64) ;;
         simd/x86/* | simd/arm/*) continue ;;
         esac
-        compile "$header" -x c -std=gnu11 -D_GNU_SOURCE -fopenmp
+        # shellcheck disable=SC2046 # no word or two
+        compile "$header" -x c -std=gnu11 -D_GNU_SOURCE -fopenmp $(instructions "$header")
     done
     compile runtime/sluice.h -x c -std=c11 -pedantic
     compile runtime/sluice.h -x c++ -std=c++11 -pedantic

@@ -974,7 +974,7 @@ static void free_operands(struct operands *o)
 /* N products at once: the bits of one call each, and nothing else written. */
 static void check_products(size_t n)
 {
-    struct sl_compute c = {.ops = sl_simd()};
+    struct sl_compute c = {.ops = sl_rung_find(NULL)->ops};
     struct operands *o = calloc(n + 1, sizeof *o);
     struct sl_product *products = calloc(n + 1, sizeof *products);
     assert_true(o && products);
@@ -1009,7 +1009,7 @@ static void multiplies_like_the_kernel(void **state)
 
 static void skips_products_without_vectors(void **state)
 {
-    struct sl_compute c = {sl_simd(), sl_team_make(2)};
+    struct sl_compute c = {sl_rung_find(NULL)->ops, sl_team_make(2)};
     const uint8_t *no_data = take(4096, 1);
     const struct sl_matrix w = {{.code = SL_CODE_F32, .rows = 64, .cols = 4, .count = 3}, no_data};
     const struct sl_product products[3] = {{.w = &w}, {.w = &w}, {.w = &w}};
@@ -1021,7 +1021,7 @@ static void skips_products_without_vectors(void **state)
 
 static void codes_keep_to_their_columns(void **state)
 {
-    const struct sl_ops *ops = sl_simd();
+    const struct sl_ops *ops = sl_rung_find(NULL)->ops;
     struct sl_arena arena = {0};
     struct sl_codes codes;
     float x[40];

@@ -41,7 +41,7 @@ static void choose(struct trial *t)
     float scratch[2 * MAX_EXPERTS];
     struct sl_route route = {t->experts, t->weights};
     memset(t->experts, 0xff, sizeof t->experts);
-    sl_route_choose(&t->config, sl_simd(), t->logits, t->bias, scratch, route);
+    sl_route_choose(&t->config, sl_rung_find(NULL)->ops, t->logits, t->bias, scratch, route);
     assert_true(t->experts[t->config.experts_used] == UINT32_MAX); /* nothing behind the end */
 }
 
@@ -102,7 +102,7 @@ static void check(struct trial *t)
     double sum = 0;
     uint32_t k = 0;
     choose(t);
-    sl_simd()->sigmoid(t->logits, c->experts, score);
+    sl_rung_find(NULL)->ops->sigmoid(t->logits, c->experts, score);
     slow_choice(t, score, chosen);
     for (uint32_t e = 0; e < c->experts; e++)
         sum += chosen[e] ? (double)score[e] : 0;
@@ -285,7 +285,7 @@ static void weights_follow_the_flags(void **state)
         t.logits[e] = 4 * uniform();
         t.bias[e] = 0;
     }
-    sl_simd()->sigmoid(t.logits, 64, score);
+    sl_rung_find(NULL)->ops->sigmoid(t.logits, 64, score);
     t.config.norm_topk = false;
     t.config.routed_scale = 1;
     check(&t);

@@ -163,7 +163,7 @@ static void test_fp8_table(void **state)
     for (unsigned code = 0; code < 256; code++) {
         uint8_t byte = (uint8_t)code;
         float out;
-        bool ok = sl_simd()->fp8_decode(&byte, 1, 1.0f, &out);
+        bool ok = sl_rung_find(NULL)->ops->fp8_decode(&byte, 1, 1.0f, &out);
         assert_int_equal(ok, (code & 0x7f) != 0x7f);
         if (!ok)
             continue;
@@ -173,7 +173,7 @@ static void test_fp8_table(void **state)
     assert_true(sum == 5407.875);
     uint8_t three[3] = {0x38, 0xff, 0x38};
     float out[3];
-    assert_false(sl_simd()->fp8_decode(three, 3, 2.0f, out));
+    assert_false(sl_rung_find(NULL)->ops->fp8_decode(three, 3, 2.0f, out));
     assert_true(out[2] == 2.0f);
 }
 
@@ -182,7 +182,7 @@ static void test_bf16_decode(void **state)
     uint16_t in[3] = {0x3f80, 0xc0a0, 0x0001};
     float out[3];
     (void)state;
-    sl_simd()->bf16_decode(in, 3, out);
+    sl_rung_find(NULL)->ops->bf16_decode(in, 3, out);
     assert_true(out[0] == 1.0f && out[1] == -5.0f && out[2] == 0x1p-133f);
 }
 
@@ -204,7 +204,7 @@ static struct sl_packing packing(enum sl_code code, enum sl_scale scale, uint32_
 /* Packs X[rows][cols]; the caller frees. */
 static uint8_t *pack(const struct sl_packing *p, const float *x, bool fast, struct sl_error *sum)
 {
-    struct sl_fitting fit = {.ops = sl_simd(), .fast = fast};
+    struct sl_fitting fit = {.ops = sl_rung_find(NULL)->ops, .fast = fast};
     uint8_t *out = must(malloc(sl_packing_bytes(p)));
     void *scratch = must(malloc(sl_pack_scratch(p) + 8));
     *sum = (struct sl_error){0};
@@ -349,10 +349,12 @@ static void test_fit_weights(void **state)
         weight[i] = i < 4 ? 1000.0f : 0.001f;
     }
     struct sl_fit plain = {x, NULL, 32, nonlinear}, weighted = {x, weight, 32, nonlinear};
-    float s = sl_simd()->fit_scale(&plain, code), t = sl_simd()->fit_scale(&weighted, code);
-    assert_true(sl_simd()->fit_codes(&weighted, t, code) <
-                sl_simd()->fit_codes(&weighted, s, code));
-    assert_true(sl_simd()->fit_codes(&plain, s, code) < sl_simd()->fit_codes(&plain, t, code));
+    float s = sl_rung_find(NULL)->ops->fit_scale(&plain, code),
+          t = sl_rung_find(NULL)->ops->fit_scale(&weighted, code);
+    assert_true(sl_rung_find(NULL)->ops->fit_codes(&weighted, t, code) <
+                sl_rung_find(NULL)->ops->fit_codes(&weighted, s, code));
+    assert_true(sl_rung_find(NULL)->ops->fit_codes(&plain, s, code) <
+                sl_rung_find(NULL)->ops->fit_codes(&plain, t, code));
 }
 
 /* ---- a checkpoint of the test's own ---------------------------------------------------------- */

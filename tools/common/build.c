@@ -4,6 +4,7 @@
 #include "config.h"
 #endif
 
+#include "runtime/sluice.h"
 #include "tools/common/build.h"
 
 #if defined(__x86_64__)
@@ -41,15 +42,27 @@
 #define COMPILER "gcc " __VERSION__
 #endif
 
+/* The kernels and the instruction set that each one uses. */
+static void print_kernels(FILE *out)
+{
+    struct sluice_err err = {0};
+    const char *kernel, *instructions = "";
+    for (size_t i = 0; (kernel = sluice_kernel(i, &instructions, &err)) != NULL; i++)
+        fprintf(out, "kernel %-20s %s\n", kernel, instructions);
+    if (err.code)
+        fprintf(out, "%-13s %s\n", "kernels", err.msg);
+}
+
 void sl_print_build(FILE *out)
 {
     static const struct {
         const char *name, *value;
     } facts[] = {
         {"compiler", COMPILER}, {"architecture", ARCHITECTURE},
-        {"threads", THREADS},   {"kernels", "ref (portable C)"},
-        {"oneDNN", ONEDNN},     {"hwloc", HWLOC},
+        {"threads", THREADS},   {"oneDNN", ONEDNN},
+        {"hwloc", HWLOC},
     };
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         fprintf(out, "%-13s %s\n", facts[i].name, facts[i].value);
+    print_kernels(out);
 }

@@ -3,8 +3,8 @@
  * The two reduction orders of the numerics contract (docs/kernels.md).  Every floating-point sum
  * in simd/ uses one of them, or runs in plain sequence with one accumulator per output.
  */
-#ifndef SL_SIMD_LANES_H
-#define SL_SIMD_LANES_H
+#ifndef SL_SIMD_SUMS_H
+#define SL_SIMD_SUMS_H
 
 #include <math.h>
 #include <stddef.h>
