@@ -498,4 +498,53 @@ static inline vi vx_load_n(const int8_t *p, size_t n)
     return vx_load(x);
 }
 
+#ifdef __ARM_FEATURE_MATMUL_INT8
+/* Two vectors at once by int8 matrix products: sums of rows r, r + 1 times both vectors lie together
+ * in one register, rows 4i and 4i + 1 in `even`, the next two in `odd`. */
+#define SL_VECTOR_PAIRS
+typedef struct {
+    vi even, odd;
+} vpair;
+
+static inline vpair vpair_zero(void)
+{
+    return (vpair){vi_set(0), vi_set(0)};
+}
+
+/* The 8 inputs of two rows, from their first and last 4. */
+static inline int8x16_t sl_rows01(int8x16_t low, int8x16_t high)
+{
+    return vreinterpretq_s8_s32(vzip1q_s32(vreinterpretq_s32_s8(low), vreinterpretq_s32_s8(high)));
+}
+
+static inline int8x16_t sl_rows23(int8x16_t low, int8x16_t high)
+{
+    return vreinterpretq_s8_s32(vzip2q_s32(vreinterpretq_s32_s8(low), vreinterpretq_s32_s8(high)));
+}
+
+/* acc + the products of 8 inputs: LOW the weights of the first 4, HIGH those of the others. */
+static inline vpair vpair_dot(vpair acc, vw low, vw high, const int8_t *x0, const int8_t *x1)
+{
+    int8x16_t x = vcombine_s8(vld1_s8(x0), vld1_s8(x1));
+    acc.even.a = vmmlaq_s32(acc.even.a, sl_rows01(low.a, high.a), x);
+    acc.odd.a = vmmlaq_s32(acc.odd.a, sl_rows23(low.a, high.a), x);
+    acc.even.b = vmmlaq_s32(acc.even.b, sl_rows01(low.b, high.b), x);
+    acc.odd.b = vmmlaq_s32(acc.odd.b, sl_rows23(low.b, high.b), x);
+    acc.even.c = vmmlaq_s32(acc.even.c, sl_rows01(low.c, high.c), x);
+    acc.odd.c = vmmlaq_s32(acc.odd.c, sl_rows23(low.c, high.c), x);
+    acc.even.d = vmmlaq_s32(acc.even.d, sl_rows01(low.d, high.d), x);
+    acc.odd.d = vmmlaq_s32(acc.odd.d, sl_rows23(low.d, high.d), x);
+    return acc;
+}
+
+/* The 16 rows' sums for either vector. */
+static inline void vpair_split(vpair acc, vi *dot0, vi *dot1)
+{
+    *dot0 = (vi){vuzp1q_s32(acc.even.a, acc.odd.a), vuzp1q_s32(acc.even.b, acc.odd.b),
+                 vuzp1q_s32(acc.even.c, acc.odd.c), vuzp1q_s32(acc.even.d, acc.odd.d)};
+    *dot1 = (vi){vuzp2q_s32(acc.even.a, acc.odd.a), vuzp2q_s32(acc.even.b, acc.odd.b),
+                 vuzp2q_s32(acc.even.c, acc.odd.c), vuzp2q_s32(acc.even.d, acc.odd.d)};
+}
+#endif
+
 #endif

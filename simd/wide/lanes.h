@@ -25,6 +25,7 @@
  *   vw_dot                 acc[lane] + Σ of four products; the final sum is off by −vw_bias(Σ of
  *                          all x that the lane has met), which belongs into the first acc
  *   vw_load_lut4           64 bytes of code pairs as the weights of their low and high nibbles
+ *   vpair_…                with SL_VECTOR_PAIRS: two vectors' dot products at once
  *   SL_GEMM_TILE SL_HEAD_TILE SL_VALUE_TILE   how many vectors, heads and parts of a value
  *                          the registers have room for
  */

@@ -44,26 +44,50 @@ static inline int32_t sum_at(const struct vector *v, size_t k, size_t run)
     return sum;
 }
 
+/* The weights of 8 inputs, the first and the last 4. */
+SL_INLINE const uint8_t *load_weights(bool lut, vbook book, const uint8_t *code, vw *low, vw *high)
+{
+    if (lut) {
+        vw_load_lut4(book, code, low, high);
+        return code + 64;
+    }
+    *low = vw_load(code);
+    *high = vw_load(code + 64);
+    return code + 128;
+}
+
+#ifdef SL_VECTOR_PAIRS
+SL_INLINE void dot_pair(bool lut, vbook book, const uint8_t *code, const struct vector *v, size_t k,
+                        size_t run, vi *dot)
+{
+    vpair acc = vpair_zero();
+    for (size_t i = k; i < k + run; i += 8) {
+        vw low, high;
+        code = load_weights(lut, book, code, &low, &high);
+        acc = vpair_dot(acc, low, high, v[0].q + i, v[1].q + i);
+    }
+    vpair_split(acc, &dot[0], &dot[1]);
+}
+#endif
+
 /* dot[t] = the dot products of one run of inputs from K on, whose codes lie at CODE. */
 SL_INLINE void dot_run(bool lut, vbook book, const uint8_t *code, const struct vector *v, size_t k,
                        size_t run, size_t tile, vi *dot)
 {
-    SL_UNROLL for (size_t t = 0; t < tile; t++) dot[t] = vi_set(vw_bias(sum_at(&v[t], k, run)));
-    if (!lut) {
-        for (size_t i = 0; i < run; i += 4, code += 64) {
-            vw w = vw_load(code);
-            SL_UNROLL for (size_t t = 0; t < tile; t++)
-                dot[t] = vw_dot(dot[t], w, vx_load4(v[t].q + k + i));
-        }
+#ifdef SL_VECTOR_PAIRS
+    if (tile == 2) {
+        dot_pair(lut, book, code, v, k, run, dot);
         return;
     }
-    for (size_t i = 0; i < run; i += 8, code += 64) {
+#endif
+    SL_UNROLL for (size_t t = 0; t < tile; t++) dot[t] = vi_set(vw_bias(sum_at(&v[t], k, run)));
+    for (size_t i = k; i < k + run; i += 8) {
         vw low, high;
-        vw_load_lut4(book, code, &low, &high);
+        code = load_weights(lut, book, code, &low, &high);
         SL_UNROLL for (size_t t = 0; t < tile; t++)
         {
-            dot[t] = vw_dot(dot[t], low, vx_load4(v[t].q + k + i));
-            dot[t] = vw_dot(dot[t], high, vx_load4(v[t].q + k + i + 4));
+            dot[t] = vw_dot(dot[t], low, vx_load4(v[t].q + i));
+            dot[t] = vw_dot(dot[t], high, vx_load4(v[t].q + i + 4));
         }
     }
 }
