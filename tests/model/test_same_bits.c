@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same bits, however the work is cut: chunks, threads, readers, sync against step, reused
- * prefixes, a cancelled prefill.  Every comparison is memcmp().
+ * The same bits, however the work is cut and whatever computes it: instruction sets, chunks, threads,
+ * readers, sync against step, reused prefixes, a cancelled prefill.  Every comparison is memcmp().
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,13 @@
 
 #include <cmocka.h>
 
+#include "simd/simd.h"
 #include "tests/model/harness.h"
+
+static void use_rung(const char *name)
+{
+    assert_int_equal(setenv("SLUICE_CPU", name, 1), 0);
+}
 
 static struct run baseline(const char *model, const char *profile, enum sluice_cache_type cache,
                            const struct golden *g)
@@ -39,12 +45,9 @@ static void check_same(const char *what, const struct golden *g, const struct ru
     run_close(got);
 }
 
-/* All ways to cut the work, over a sequence long enough for selection. */
-static void check_cuts(const char *model, const char *profile, enum sluice_cache_type cache)
+/* All ways to cut the work on one rung. */
+static void check_cuts_on(const char *rung, const struct golden *g, const struct run *want)
 {
-    struct golden g;
-    golden_open(&g, model, "mid");
-    struct run want = baseline(model, profile, cache, &g);
     const struct {
         const char *what;
         size_t chunk;
@@ -52,19 +55,40 @@ static void check_cuts(const char *model, const char *profile, enum sluice_cache
         enum sluice_reader reader;
     } cuts[] = {
         {"chunks of 1", 1, 1, SLUICE_READER_MEMORY},
-        {"chunks of 7, pread", 7, 1, SLUICE_READER_PREAD},
+        {"chunks of 7, pread, 2 threads", 7, 2, SLUICE_READER_PREAD},
         {"chunks of 64, 2 threads", 64, 2, SLUICE_READER_MEMORY},
-        {"all at once, 3 threads, pread", g.n, 3, SLUICE_READER_PREAD},
+        {"all at once, 1 thread", g->n, 1, SLUICE_READER_MEMORY},
+        {"all at once, 3 threads, pread", g->n, 3, SLUICE_READER_PREAD},
     };
+    use_rung(rung);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-        struct run r = {.container = want.container,
+        char what[128];
+        snprintf(what, sizeof what, "%s, %s", rung, cuts[i].what);
+        struct run r = {.container = want->container,
                         .threads = cuts[i].threads,
                         .chunk = cuts[i].chunk,
                         .reader = cuts[i].reader,
-                        .mtp = want.mtp,
-                        .session = {.kv = cache, .index = cache}};
-        check_same(cuts[i].what, &g, &want, &r);
+                        .mtp = want->mtp,
+                        .session = want->session};
+        check_same(what, g, want, &r);
     }
+}
+
+/* All cuts on the best rung, or on EVERY one, give what ref gives, over a sequence long enough for
+ * selection. */
+static void check_cuts(const char *model, const char *profile, enum sluice_cache_type cache,
+                       bool every)
+{
+    struct golden g;
+    const struct sl_rung *rung;
+    golden_open(&g, model, "mid");
+    use_rung("ref");
+    struct run want = baseline(model, profile, cache, &g);
+    for (size_t i = 0; every && (rung = sl_rung_at(i)) != NULL; i++)
+        check_cuts_on(rung->name, &g, &want);
+    if (!every)
+        check_cuts_on(sl_rung_find(NULL)->name, &g, &want);
+    unsetenv("SLUICE_CPU");
     run_close(&want);
     free((void *)(uintptr_t)want.container);
     golden_close(&g);
@@ -73,7 +97,7 @@ static void check_cuts(const char *model, const char *profile, enum sluice_cache
 static void test_cuts_demo(void **unused)
 {
     (void)unused;
-    check_cuts("demo", "quality", SLUICE_CACHE_AUTO);
+    check_cuts("demo", "quality", SLUICE_CACHE_AUTO, true);
 }
 
 static void test_cuts_tiny(void **unused)
@@ -82,12 +106,12 @@ static void test_cuts_tiny(void **unused)
                                            "int4",    "max",      "reference"};
     (void)unused;
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) {
-        check_cuts("tiny-v32", profiles[i], SLUICE_CACHE_AUTO);
-        check_cuts("tiny-v3", profiles[i], SLUICE_CACHE_AUTO);
+        check_cuts("tiny-v32", profiles[i], SLUICE_CACHE_AUTO, false);
+        check_cuts("tiny-v3", profiles[i], SLUICE_CACHE_AUTO, false);
     }
-    check_cuts("tiny-v32", "quality", SLUICE_CACHE_BF16);
-    check_cuts("tiny-v32", "quality", SLUICE_CACHE_F32);
-    check_cuts("tiny-v3", "reference", SLUICE_CACHE_INT8);
+    check_cuts("tiny-v32", "quality", SLUICE_CACHE_BF16, false);
+    check_cuts("tiny-v32", "quality", SLUICE_CACHE_F32, false);
+    check_cuts("tiny-v3", "reference", SLUICE_CACHE_INT8, false);
 }
 
 /* A session fed in odd ways must end with the logits of a fresh one. */
