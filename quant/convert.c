@@ -430,7 +430,7 @@ int sl_quantize(const char *source, const char *dest, const struct sl_quantize_o
     *report = (struct sl_quantize_report){0};
     const struct sl_rung *rung = sl_rung_chosen(err);
     if (!rung)
-        return SLUICE_EUNSUPPORTED;
+        return SLUICE_EARG;
     struct sl_conversion c = {
         .opts = opts,
         .dest = dest,

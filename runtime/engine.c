@@ -94,7 +94,7 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
     const struct sl_rung *rung = sl_rung_chosen(err);
     e->compute.ops = rung ? rung->ops : NULL;
     e->compute.team = sl_team_make(opts->threads);
-    int status = rung ? 0 : SLUICE_EUNSUPPORTED;
+    int status = rung ? 0 : SLUICE_EARG;
     if (status == 0 && snprintf(e->dir, sizeof e->dir, "%s", dir) >= (int)sizeof e->dir)
         status = sl_fail(err, SLUICE_EARG, "%.200s…: path too long", dir);
     if (status == 0 && (unsigned)opts->reader > SLUICE_READER_PREAD)

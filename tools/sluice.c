@@ -40,8 +40,9 @@ static int print_version(int argc, char **argv)
         return SL_EXIT_USAGE;
     }
     printf("sluice %s\n", sluice_version());
-    if (verbose)
-        sl_print_build(stdout);
+    struct sluice_err err = {0};
+    if (verbose && sl_print_build(stdout, &err) < 0)
+        return sl_report(&err);
     return SL_EXIT_OK;
 }
 

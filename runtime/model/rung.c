@@ -16,7 +16,7 @@ const struct sl_rung *sl_rung_chosen(struct sluice_err *err)
     size_t len = 0;
     for (size_t i = 0; (rung = sl_rung_at(i)) != NULL && len < sizeof names; i++)
         len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i ? ", " : "", rung->name);
-    sl_fail(err, SLUICE_EUNSUPPORTED,
+    sl_fail(err, SLUICE_EARG,
             "SLUICE_CPU=%.64s: this build and CPU have %s; unset it to get the best", wanted,
             names);
     return NULL;

@@ -499,8 +499,8 @@ static inline vi vx_load_n(const int8_t *p, size_t n)
 }
 
 #ifdef __ARM_FEATURE_MATMUL_INT8
-/* Two vectors at once by int8 matrix products: sums of rows r, r + 1 times both vectors lie together
- * in one register, rows 4i and 4i + 1 in `even`, the next two in `odd`. */
+/* Two vectors at once by int8 matrix products: sums of two rows times both vectors lie together in
+ * one register, rows 4i and 4i + 1 in `even`, the next two in `odd`. */
 #define SL_VECTOR_PAIRS
 typedef struct {
     vi even, odd;

@@ -5,12 +5,30 @@
 
 expect 0 quantize run inspect verify eval -- "$sluice" --help
 expect 0 'sluice 0' -- "$sluice" --version
-expect 0 compiler kernels ref -- "$sluice" --version -v
+expect 0 compiler 'kernel gemm' -- "$sluice" --version -v
+SLUICE_CPU=ref expect 0 -- "$sluice" --version -v
+[ "$(grep -c '^kernel .* ref$' out)" -ge 20 ] || bad "SLUICE_CPU=ref is not obeyed: $(cat out)"
+SLUICE_CPU=abacus expect 2 'SLUICE_CPU=abacus' 'ref' 'unset it' -- "$sluice" --version -v
 expect 2 'did you mean' -- "$sluice" quantise
 for verb in quantize run inspect verify 'eval logits'; do
     # shellcheck disable=SC2086 # "eval logits" is two words
     expect 0 SLUICE_ Exit -- "$sluice" $verb --help
 done
+
+# ---- quantize: every instruction set writes the same bytes --------------------------------------
+for profile in quality max; do
+    SLUICE_CPU=ref expect 0 -- "$sluice" quantize "$top/tests/golden/tiny-v32/checkpoint" \
+        "ref-$profile" --profile $profile
+    for rung in avx2 avxvnni avx512vnni neon i8mm; do
+        SLUICE_CPU=$rung "$sluice" --version -v > /dev/null 2>&1 || continue
+        SLUICE_CPU=$rung expect 0 -- "$sluice" quantize "$top/tests/golden/tiny-v32/checkpoint" \
+            "$rung-$profile" --profile $profile
+        diff -r "ref-$profile" "$rung-$profile" || bad "$rung writes another container: $profile"
+    done
+done
+SLUICE_CPU=abacus expect 2 SLUICE_CPU=abacus -- "$sluice" quantize "$top/demo" abacus
+[ ! -e abacus ] || bad "a conversion that could not begin left a folder"
+SLUICE_CPU=abacus expect 2 SLUICE_CPU=abacus -- "$sluice" run -m ref-max -p x
 
 # ---- quantize: resuming gives the same bytes ----------------------------------------------------
 expect 0 'profile quality' 'files written' -- "$sluice" quantize "$top/demo" model

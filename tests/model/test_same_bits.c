@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same bits, however the work is cut and whatever computes it: instruction sets, chunks, threads,
- * readers, sync against step, reused prefixes, a cancelled prefill.  Every comparison is memcmp().
+ * The same bits, however the work is cut and whatever computes it: instruction sets, chunks,
+ * threads, readers, sync against step, reused prefixes, a cancelled prefill.  Every comparison is
+ * memcmp().
  */
 #include <setjmp.h>
 #include <stdarg.h>

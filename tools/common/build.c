@@ -4,7 +4,6 @@
 #include "config.h"
 #endif
 
-#include "runtime/sluice.h"
 #include "tools/common/build.h"
 
 #if defined(__x86_64__)
@@ -42,18 +41,7 @@
 #define COMPILER "gcc " __VERSION__
 #endif
 
-/* The kernels and the instruction set that each one uses. */
-static void print_kernels(FILE *out)
-{
-    struct sluice_err err = {0};
-    const char *kernel, *instructions = "";
-    for (size_t i = 0; (kernel = sluice_kernel(i, &instructions, &err)) != NULL; i++)
-        fprintf(out, "kernel %-20s %s\n", kernel, instructions);
-    if (err.code)
-        fprintf(out, "%-13s %s\n", "kernels", err.msg);
-}
-
-void sl_print_build(FILE *out)
+int sl_print_build(FILE *out, struct sluice_err *err)
 {
     static const struct {
         const char *name, *value;
@@ -64,5 +52,8 @@ void sl_print_build(FILE *out)
     };
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         fprintf(out, "%-13s %s\n", facts[i].name, facts[i].value);
-    print_kernels(out);
+    const char *kernel, *instructions;
+    for (size_t i = 0; (kernel = sluice_kernel(i, &instructions, err)) != NULL; i++)
+        fprintf(out, "kernel %-20s %s\n", kernel, instructions);
+    return err->code;
 }
