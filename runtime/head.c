@@ -24,6 +24,7 @@ static void multiply_rows(sluice_session *s, const float *final, size_t first, s
         .ldy = s->engine->weights->config.vocab,
     };
     sl_multiply(&s->ws.compute, &product, 1);
+    sl_meter_lap(&s->meter, SLUICE_PART_HEAD);
 }
 
 void sl_head_row(sluice_session *s, const float *final, float *out)

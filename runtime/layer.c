@@ -64,6 +64,7 @@ int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
     sl_norm_rows(ws, hidden, w->vector[SL_ATTN_NORM], n, ws->normed);
     sl_attention_run(&ws->attention, w, cache, layer, ws->normed, position, n, ws->update);
     ws->compute.ops->add(ws->update, values, hidden);
+    sl_meter_lap(ws->compute.meter, SLUICE_PART_PROJECTIONS);
 
     sl_norm_rows(ws, hidden, w->vector[SL_FFN_NORM], n, ws->normed);
     if (sl_layer_is_moe(ws->config, layer)) {

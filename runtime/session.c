@@ -105,6 +105,7 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     }
     take_memory(s, &workspace);
     sl_workspace_init(&s->ws);
+    s->ws.compute.meter = &s->meter;
     return 0;
 }
 
@@ -136,6 +137,7 @@ static int run_layers(sluice_session *s, size_t position, size_t n, struct sluic
 {
     const struct sl_weights *w = s->engine->weights;
     size_t hidden = w->config.hidden;
+    sl_meter_start(&s->meter);
     for (size_t t = 0; t < n; t++)
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
     sl_attention_begin(&s->ws.attention, position, n);
@@ -173,8 +175,8 @@ static int run_chunk(sluice_session *s, size_t position, size_t n, bool last,
     return 0;
 }
 
-static int check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
-                        struct sluice_err *err)
+int sl_check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
+                    struct sluice_err *err)
 {
     uint32_t vocab = s->engine->weights->config.vocab;
     if (n == 0)
@@ -234,7 +236,7 @@ int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
                         const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
     double start = sl_now();
-    int status = check_tokens(s, tokens, n, err);
+    int status = sl_check_tokens(s, tokens, n, err);
     if (status < 0)
         return status;
     if (callbacks && callbacks->draft && !sl_has_mtp(s))
@@ -251,7 +253,7 @@ int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
 int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err)
 {
     double start = sl_now();
-    int status = check_tokens(s, &token, 1, err);
+    int status = sl_check_tokens(s, &token, 1, err);
     if (status == 0 && s->length == s->capacity)
         status = sl_fail(err, SLUICE_ECONTEXT,
                          "context full: %zu tokens; open the session with a larger context "
@@ -312,5 +314,7 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
     *stats = s->stats;
     stats->expert_uses = s->ws.moe.expert_uses;
     stats->sparse_queries = s->ws.attention.sparse_queries;
+    stats->touched_bytes = s->meter.bytes;
+    memcpy(stats->part_seconds, s->meter.seconds, sizeof stats->part_seconds);
     stats->expert_bytes = s->engine->experts ? sl_experts_bytes_read(s->engine->experts) : 0;
 }

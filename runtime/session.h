@@ -38,10 +38,15 @@ struct sluice_session {
 
     atomic_int cancelled;
     struct sluice_stats stats;
+    struct sl_meter meter;
 };
 
 /* Sets test hooks; HOOKS stays the caller's. */
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks);
+
+/* Ids in range, and no more of them than the session has room for. */
+int sl_check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
+                    struct sluice_err *err);
 
 /* Whether the engine has loaded an MTP layer. */
 static inline bool sl_has_mtp(const sluice_session *s)

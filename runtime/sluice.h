@@ -219,10 +219,32 @@ SLUICE_API int32_t sluice_session_sample(sluice_session *session,
                                          struct sluice_err *err);
 
 /*
+ * For benchmarks: makes the session hold exactly TOKENS[0..n) without computing them; the caches
+ * get reproducible pseudo-random rows of the usual size.  n ≥ 1.
+ */
+SLUICE_API int sluice_session_fill(sluice_session *session, const int32_t *tokens, size_t n,
+                                   struct sluice_err *err);
+
+/*
  * Stops the running sync or step soon (before the next layer), or else the next one.  May be called
  * from any thread or signal handler.
  */
 SLUICE_API void sluice_session_cancel(sluice_session *session);
+
+/* What a session's time is spent on. */
+enum sluice_part {
+    SLUICE_PART_PROJECTIONS, /* attention's norms, matrices and caches */
+    SLUICE_PART_INDEXER,     /* scoring of cached keys */
+    SLUICE_PART_TOPK,        /* choosing among them */
+    SLUICE_PART_ATTENTION,   /* attention over cached latents */
+    SLUICE_PART_ROUTER,
+    SLUICE_PART_EXPERTS, /* computing routed experts */
+    SLUICE_PART_IO,      /* waiting for routed experts */
+    SLUICE_PART_SHARED,  /* shared experts */
+    SLUICE_PART_DENSE,   /* dense feed-forward layers */
+    SLUICE_PART_HEAD,    /* logits */
+    SLUICE_PARTS
+};
 
 struct sluice_stats {
     uint64_t prefill_tokens; /* computed by sync */
@@ -233,6 +255,9 @@ struct sluice_stats {
     uint64_t expert_bytes;   /* read by the engine's reader, for all sessions */
     uint64_t kv_bytes;       /* memory of this session's caches */
     uint64_t sparse_queries; /* (layer, query) pairs that attended to selected keys only */
+    /* Bytes of weights and cache rows that the work went over, each once per chunk of tokens. */
+    uint64_t touched_bytes;
+    double part_seconds[SLUICE_PARTS];
 };
 SLUICE_API void sluice_session_stats(const sluice_session *session, struct sluice_stats *stats);
 

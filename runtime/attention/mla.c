@@ -262,6 +262,17 @@ static void attend_work(void *arg, size_t begin, size_t end, unsigned thread)
         attend_head(call, i / c->heads, i % c->heads, block);
 }
 
+/* Cache rows that the chunk went over; selections of its queries may overlap. */
+static void count_rows(const struct sl_attention_call *call)
+{
+    const struct sl_attention *a = call->a;
+    const struct sl_kv *kv = &call->cache->kv;
+    size_t visible = call->position + call->n, rows = visible;
+    if (sl_is_sparse(a, visible - 1))
+        rows = sl_min(visible, call->n * a->config->index_topk);
+    sl_meter_bytes(a->compute->meter, rows * (kv->latent_stride + kv->tail_stride));
+}
+
 /* ---- phase: back to hidden size ------------------------------------------------------------- */
 
 static void encode_values_work(void *arg, size_t begin, size_t end, unsigned thread)
@@ -310,9 +321,13 @@ void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
     project_x(&call);
     sl_team_run(team, n, 1, store_work, &call);
     project_queries(&call);
+    sl_meter_lap(a->compute->meter, SLUICE_PART_PROJECTIONS);
     if (sl_is_sparse(a, position + n - 1))
         sl_index_select(&call);
     absorb(&call);
+    sl_meter_lap(a->compute->meter, SLUICE_PART_PROJECTIONS);
     sl_team_run(team, n * a->config->heads, HEADS_PER_ITEM, attend_work, &call);
+    sl_meter_lap(a->compute->meter, SLUICE_PART_ATTENTION);
+    count_rows(&call);
     project_out(&call, out);
 }

@@ -2,7 +2,7 @@
 noinst_LTLIBRARIES += libbase.la
 libbase_la_LIBADD = $(JANSSON_LIBS)
 libbase_la_SOURCES = \
-    runtime/base/arith.h runtime/base/clock.h \
+    runtime/base/arith.h runtime/base/clock.h runtime/base/meter.h \
     runtime/base/arena.h runtime/base/arena.c \
     runtime/base/err.h runtime/base/err.c \
     runtime/base/file.h runtime/base/file.c \

@@ -50,8 +50,10 @@ void sl_multiply(const struct sl_compute *c, const struct sl_product *products, 
 {
     struct phase phase = {c->ops, products};
     size_t panels = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         panels += product_panels(&products[i]);
+        sl_meter_bytes(c->meter, sl_packing_bytes(&products[i].w->packing));
+    }
     sl_team_run(&c->team, panels, GRAIN, multiply_work, &phase);
 }
 

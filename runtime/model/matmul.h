@@ -4,6 +4,7 @@
 #define SL_MODEL_MATMUL_H
 
 #include "runtime/base/arena.h"
+#include "runtime/base/meter.h"
 #include "runtime/base/team.h"
 #include "simd/simd.h"
 
@@ -11,6 +12,7 @@
 struct sl_compute {
     const struct sl_ops *ops;
     struct sl_team team;
+    struct sl_meter *meter; /* of the session at work, or NULL */
 };
 
 /*

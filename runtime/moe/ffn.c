@@ -115,6 +115,7 @@ void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const floa
 {
     encode_x(m, x, n);
     run_network(m, &w->matrix[SL_DENSE_GATE_UP], &w->matrix[SL_DENSE_DOWN], x, n, out);
+    sl_meter_lap(m->compute->meter, SLUICE_PART_DENSE);
 }
 
 /* ---- routing -------------------------------------------------------------------------------- */
@@ -150,6 +151,7 @@ void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const flo
     sl_multiply(m->compute, &product, 1);
     sl_team_run(&m->compute->team, n, 1, choose_work, &phase);
     m->expert_uses += n * m->config->experts_used;
+    sl_meter_lap(m->compute->meter, SLUICE_PART_ROUTER);
 }
 
 /* Sorts the chunk's choices by expert, tokens in order; returns the number of experts in use. */
@@ -228,6 +230,7 @@ static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_
     struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
     struct add_phase add = {m, ids[0], ids[n - 1], out};
     int status = sl_experts_fetch(m->experts, layer, ids, n, m->blocks, err);
+    sl_meter_lap(m->compute->meter, SLUICE_PART_IO);
     if (status < 0)
         return status;
     for (size_t i = 0; i < n; i++) {
@@ -241,6 +244,7 @@ static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_
                 &activate);
     run_half(m, ids, n, true, x);
     sl_team_run(&m->compute->team, n_tokens, 1, add_work, &add);
+    sl_meter_lap(m->compute->meter, SLUICE_PART_EXPERTS);
     return 0;
 }
 
@@ -257,5 +261,6 @@ int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned 
     }
     run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
     m->compute->ops->add(m->own_out, n * hidden, out);
+    sl_meter_lap(m->compute->meter, SLUICE_PART_SHARED);
     return 0;
 }

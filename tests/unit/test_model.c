@@ -1009,7 +1009,7 @@ static void multiplies_like_the_kernel(void **state)
 
 static void skips_products_without_vectors(void **state)
 {
-    struct sl_compute c = {sl_rung_find(NULL)->ops, sl_team_make(2)};
+    struct sl_compute c = {.ops = sl_rung_find(NULL)->ops, .team = sl_team_make(2)};
     const uint8_t *no_data = take(4096, 1);
     const struct sl_matrix w = {{.code = SL_CODE_F32, .rows = 64, .cols = 4, .count = 3}, no_data};
     const struct sl_product products[3] = {{.w = &w}, {.w = &w}, {.w = &w}};
