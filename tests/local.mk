@@ -5,7 +5,7 @@ lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels
-unit_tests = tests/unit/test_options tests/unit/test_tokenizer tests/unit/test_container \
+unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokenizer tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
@@ -36,6 +36,10 @@ endif
 
 cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
 cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
+
+tests_unit_test_team_SOURCES = tests/unit/test_team.c
+tests_unit_test_team_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_team_LDADD = libbase.la $(cmocka_libs)
 
 tests_unit_test_options_SOURCES = tests/unit/test_options.c
 tests_unit_test_options_CPPFLAGS = $(cmocka_cppflags)

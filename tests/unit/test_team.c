@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* The thread team: every item once, ranges by grain, thread numbers in range; and in a build with
+ * ThreadSanitizer, that a race between two pieces of one phase is still reported. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "runtime/base/team.h"
+
+enum { ITEMS = 1000 };
+
+struct phase {
+    size_t n, grain;
+    unsigned threads;
+    unsigned char seen[ITEMS];
+    int wrong;
+};
+
+static void see(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    struct phase *p = arg;
+    size_t grain = p->grain ? p->grain : 1;
+    if (thread >= p->threads || begin >= end || end > p->n)
+        __atomic_store_n(&p->wrong, 1, __ATOMIC_RELAXED);
+    if (p->threads > 1 && p->n > grain && (begin % grain || end - begin > grain))
+        __atomic_store_n(&p->wrong, 1, __ATOMIC_RELAXED);
+    for (size_t i = begin; i < end; i++)
+        p->seen[i]++;
+}
+
+static void every_item_once(void **unused)
+{
+    static const size_t sizes[] = {0, 1, 2, 7, 64, 999, ITEMS}, grains[] = {0, 1, 3, 64, 5000};
+    (void)unused;
+    for (unsigned threads = 1; threads <= 4; threads++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (size_t g = 0; g < sizeof grains / sizeof *grains; g++) {
+                struct phase p = {.n = sizes[s], .grain = grains[g], .threads = threads};
+                struct sl_team team = sl_team_make(threads);
+                sl_team_run(&team, p.n, p.grain, see, &p);
+                assert_int_equal(p.wrong, 0);
+                for (size_t i = 0; i < ITEMS; i++)
+                    assert_int_equal(p.seen[i], i < p.n);
+            }
+}
+
+/* What one phase wrote the next one reads, on whatever thread, without a lock. */
+static void phases_are_ordered(void **unused)
+{
+    struct phase p = {.n = ITEMS, .grain = 10, .threads = 3};
+    struct sl_team team = sl_team_make(p.threads);
+    (void)unused;
+    for (int i = 0; i < 100; i++)
+        sl_team_run(&team, p.n, p.grain, see, &p);
+    for (size_t i = 0; i < ITEMS; i++)
+        assert_int_equal(p.seen[i], 100);
+}
+
+static void race(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    volatile size_t *shared = arg;
+    (void)thread;
+    for (size_t i = begin; i < end; i++)
+        *shared += i;
+}
+
+static int run_race(void)
+{
+    size_t shared = 0;
+    struct sl_team team = sl_team_make(2);
+    for (int i = 0; i < 200; i++)
+        sl_team_run(&team, 10000, 100, race, &shared);
+    return shared == 0;
+}
+
+static const char *program;
+
+static void races_are_found(void **unused)
+{
+#ifdef __SANITIZE_THREAD__
+    char command[4200];
+    (void)unused;
+    snprintf(command, sizeof command, "TSAN_OPTIONS=exitcode=66 '%s' race 2>&1", program);
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    bool found = false;
+    while (fgets(command, sizeof command, out))
+        found = found || strstr(command, "ThreadSanitizer: data race");
+    assert_int_equal(WEXITSTATUS(pclose(out)), 66);
+    assert_true(found);
+#else
+    (void)unused;
+    skip();
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_item_once),
+        cmocka_unit_test(phases_are_ordered),
+        cmocka_unit_test(races_are_found),
+    };
+    program = argv[0];
+    if (argc == 2 && strcmp(argv[1], "race") == 0)
+        return run_race();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
