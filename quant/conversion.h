@@ -243,6 +243,9 @@ int sl_convert_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer
 /* files.c.  Writes one file of the plan. */
 int sl_write_file(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err);
 
+/* finish.c.  True for the name of a file that is copied as it is. */
+bool sl_is_copied(const char *name);
+
 /* finish.c.  Copies the configuration and tokenizer, then writes sluice.json. */
 int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err);
 

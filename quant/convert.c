@@ -194,37 +194,47 @@ static bool has_all_files(const struct sl_conversion *c, const struct sl_manifes
     return true;
 }
 
-/* The manifest of an earlier run must be of the same recipe and source; a damaged one is made
- * again.  *finished: there is nothing left to do. */
-static int check_manifest(const struct sl_conversion *c, bool *finished, struct sluice_err *err)
+/* The manifest of an earlier run must be of the same recipe and source; it stays open in *m, NULL
+ * when there is none.  A damaged one is made again. */
+static int check_manifest(const struct sl_conversion *c, struct sl_manifest **m,
+                          struct sluice_err *err)
 {
     char path[SL_PATH_MAX];
-    struct sl_manifest *m = NULL;
     struct sluice_err ignored;
     int status = sl_path_join(path, c->dest, SL_MANIFEST, err);
-    *finished = false;
     if (status < 0 || !sl_file_exists(path))
         return status;
-    if (sl_manifest_open(&m, c->dest, &ignored) < 0)
+    if (sl_manifest_open(m, c->dest, &ignored) < 0)
         return ignored.code == SLUICE_EVERSION ? refuse(path, "by a newer sluice", err) : 0;
     const char *recipe = json_string_value(
-        json_object_get(json_object_get(m->root, "recipe"), "digest"));
-    if (strcmp(m->source_digest, c->source) != 0)
-        status = refuse(path, "from another source", err);
-    else if (!recipe || strcmp(recipe, c->recipe) != 0)
-        status = refuse(path, "with another profile or other options", err);
-    *finished = status == 0 && has_all_files(c, m);
-    sl_manifest_close(&m);
-    return status;
+        json_object_get(json_object_get((*m)->root, "recipe"), "digest"));
+    if (strcmp((*m)->source_digest, c->source) != 0)
+        return refuse(path, "from another source", err);
+    if (!recipe || strcmp(recipe, c->recipe) != 0)
+        return refuse(path, "with another profile or other options", err);
+    return 0;
 }
 
-/*
- * Marks FILE complete when DEST has it.  A file of ours that is damaged is written again: the
- * manifest must not vouch for bytes that changed since they were written.  In a FINISHED container
- * the manifest vouches already, and `sluice verify` is the one to ask.
- */
-static int check_file(const struct sl_conversion *c, struct sl_plan_file *file, bool finished,
-                      struct sluice_err *err)
+/* True when the file has the bytes that were written: as the manifest M says, if there is one, else
+ * as far as its own checksums go. */
+static bool is_intact(const struct sl_conversion *c, const char *name, const struct sl_manifest *m)
+{
+    const struct sl_manifest_file *entry = m ? sl_manifest_find(m, name) : NULL;
+    char path[SL_PATH_MAX];
+    struct sluice_err ignored;
+    struct stat info;
+    uint64_t hash;
+    if (sl_path_join(path, c->dest, name, &ignored) < 0)
+        return false;
+    if (!entry)
+        return sl_tensors_check(path, &ignored) == 0;
+    return stat(path, &info) == 0 && (uint64_t)info.st_size == entry->bytes &&
+           sl_file_hash(path, &hash, &ignored) == 0 && hash == entry->xxh3;
+}
+
+/* Marks FILE complete when DEST has it, intact or not; refuses one of another conversion. */
+static int check_origin(const struct sl_conversion *c, struct sl_plan_file *file,
+                        struct sluice_err *err)
 {
     char path[SL_PATH_MAX];
     struct sl_safetensors *st = NULL;
@@ -241,7 +251,29 @@ static int check_file(const struct sl_conversion *c, struct sl_plan_file *file, 
     else if (!recipe || strcmp(recipe, c->recipe) != 0)
         status = refuse(path, "with another profile or other options", err);
     sl_safetensors_close(&st);
-    file->complete = status == 0 && (finished || sl_tensors_check(path, &ignored) == 0);
+    file->complete = status == 0;
+    return status;
+}
+
+/*
+ * Marks the files that need not be written.  A damaged one is written again: the manifest must not
+ * vouch for bytes that changed since they were written.  In a *finished container, which lacks
+ * nothing, the manifest vouches already, and `sluice verify` is the one to ask.
+ */
+static int check_files(struct sl_conversion *c, bool *finished, struct sluice_err *err)
+{
+    struct sl_manifest *m = NULL;
+    int status = check_manifest(c, &m, err);
+    *finished = status == 0 && m && has_all_files(c, m);
+    for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
+        status = check_origin(c, &c->plan.files[i], err);
+        *finished = *finished && c->plan.files[i].complete;
+    }
+    for (size_t i = 0; status == 0 && !*finished && i < c->plan.n_files; i++) {
+        struct sl_plan_file *f = &c->plan.files[i];
+        f->complete = f->complete && is_intact(c, f->name, m);
+    }
+    sl_manifest_close(&m);
     return status;
 }
 
@@ -302,9 +334,19 @@ static bool in_plan(const struct sl_plan *plan, const char *name)
     return strcmp(name, SL_MANIFEST) == 0;
 }
 
+/* Cuts ".part" off NAME; false when it has none. */
+static bool cut_part(char *name)
+{
+    size_t len = strlen(name);
+    if (len <= 5 || strcmp(name + len - 5, ".part") != 0)
+        return false;
+    name[len - 5] = 0;
+    return true;
+}
+
 /*
  * DEST is empty, or has files of a conversion: never somebody's checkpoint, whose configuration and
- * tokenizer ours would replace.  Files being written by a killed run are removed.
+ * tokenizer ours would replace.
  */
 static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
 {
@@ -317,9 +359,7 @@ static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
     while ((entry = readdir(dir))) {
         char name[256];
         snprintf(name, sizeof name, "%s", entry->d_name);
-        size_t len = strlen(name);
-        if (len > 5 && strcmp(name + len - 5, ".part") == 0)
-            name[len - 5] = 0;
+        cut_part(name);
         if (in_plan(&c->plan, name))
             ours = true;
         else if (entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0)
@@ -333,13 +373,19 @@ static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
                    stranger);
 }
 
+/* Files that a killed run was writing.  DEST is known to be ours. */
 static void remove_parts(const struct sl_conversion *c)
 {
-    for (size_t i = 0; i < c->plan.n_files; i++) {
-        char part[SL_PATH_MAX + 128];
-        snprintf(part, sizeof part, "%s/%s.part", c->dest, c->plan.files[i].name);
-        unlink(part);
+    struct dirent *entry;
+    DIR *dir = opendir(c->dest);
+    while (dir && (entry = readdir(dir))) {
+        char name[256];
+        snprintf(name, sizeof name, "%s", entry->d_name);
+        if (cut_part(name) && (in_plan(&c->plan, name) || sl_is_copied(name)))
+            unlinkat(c->lock, entry->d_name, 0);
     }
+    if (dir)
+        closedir(dir);
 }
 
 static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err *err)
@@ -352,9 +398,7 @@ static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err 
     if (status == 0)
         status = check_dest(c, err);
     if (status == 0)
-        status = check_manifest(c, finished, err);
-    for (size_t i = 0; status == 0 && i < c->plan.n_files; i++)
-        status = check_file(c, &c->plan.files[i], *finished, err);
+        status = check_files(c, finished, err);
     if (status == 0)
         remove_parts(c);
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
@@ -383,7 +427,7 @@ static int write_files(struct sl_conversion *c, bool finished, struct sl_quantiz
         else if (status == SLUICE_ENOSPC)
             status = explain_full(c, i, err);
     }
-    if (status == 0 && (!finished || report->files_written > 0)) {
+    if (status == 0 && !finished) {
         status = sl_write_manifest(c, err);
         if (status == SLUICE_ENOSPC)
             status = explain_full(c, c->plan.n_files, err);

@@ -17,7 +17,7 @@ enum { MAX_COPIED = 256 << 20, MAX_NAMES = 64 };
 
 /* ---- copied files ---------------------------------------------------------------------------- */
 
-static bool is_copied(const char *name)
+bool sl_is_copied(const char *name)
 {
     static const char *const names[] = {"config.json", "generation_config.json", "tokenizer.json",
                                         "tokenizer_config.json"};
@@ -36,7 +36,7 @@ static int list_copied(const char *dir, char *names[MAX_NAMES], size_t *n, struc
     *n = 0;
     for (int i = 0; i < count; i++) {
         char path[SL_PATH_MAX];
-        if (status == 0 && *n < MAX_NAMES && is_copied(found[i]->d_name) &&
+        if (status == 0 && *n < MAX_NAMES && sl_is_copied(found[i]->d_name) &&
             sl_path_join(path, dir, found[i]->d_name, err) == 0 && sl_file_exists(path) &&
             !(names[(*n)++] = strdup(found[i]->d_name)))
             status = sl_fail_nomem(err, "file name", 256);

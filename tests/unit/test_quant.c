@@ -944,6 +944,49 @@ static void test_resume(void **state)
     fake_free(f);
 }
 
+/* Overwrites one byte of DIR/NAME. */
+static void poke(const char *dir, const char *name, long offset, char byte)
+{
+    char path[SL_PATH_MAX];
+    path_of(path, dir, name);
+    FILE *file = must(fopen(path, "r+b"));
+    assert_int_equal(fseek(file, offset, SEEK_SET), 0);
+    assert_int_equal(fwrite(&byte, 1, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* What the manifest vouched for is what a repaired container has, wherever the damage was. */
+static void test_repair(void **state)
+{
+    struct fake *f = fake_make("source", SL_F32);
+    char whole[SL_PATH_MAX], dest[SL_PATH_MAX];
+    struct sl_quantize_report report;
+    const long padding = SL_DATA_ALIGN - 1; /* a blank at the end of a short header */
+    (void)state;
+    fake_write(f);
+    fresh_directory(whole, "whole");
+    fresh_directory(dest, "repaired");
+    must_convert(f->dir, whole, "max", 2, &report);
+    must_convert(f->dir, dest, "max", 2, &report);
+    poke(dest, "experts-01.safetensors", padding, '\t');
+    remove_file(dest, "head.safetensors");
+    must_convert(f->dir, dest, "max", 2, &report);
+    assert_int_equal(report.files_written, 2);
+    same_directories(whole, dest);
+    poke(dest, "experts-01.safetensors", padding, '\t');
+    poke(dest, "head.safetensors", 8, '!');
+    write_text(dest, "sluice.json.part", "left by a kill");
+    write_text(dest, "LICENSE.part", "left by a kill");
+    must_convert(f->dir, dest, "max", 2, &report);
+    assert_int_equal(report.files_written, 2);
+    same_directories(dest, whole);
+    write_text(dest, "sluice.json.part", "left by a kill");
+    must_convert(f->dir, dest, "max", 2, &report);
+    assert_int_equal(report.files_written, 0);
+    same_directories(dest, whole);
+    fake_free(f);
+}
+
 static int stop_at(void *user, uint64_t done, uint64_t total, const char *file)
 {
     int *left = user;
@@ -1250,19 +1293,13 @@ static int remove_root(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fp8_table),
-        cmocka_unit_test(test_bf16_decode),
-        cmocka_unit_test(test_pack_shapes),
-        cmocka_unit_test(test_gaussian_errors),
-        cmocka_unit_test(test_pack_extremes),
-        cmocka_unit_test(test_fit_weights),
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_reference_f32),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_bad_input),
-        cmocka_unit_test(test_refused_destinations),
+        cmocka_unit_test(test_fp8_table),     cmocka_unit_test(test_bf16_decode),
+        cmocka_unit_test(test_pack_shapes),   cmocka_unit_test(test_gaussian_errors),
+        cmocka_unit_test(test_pack_extremes), cmocka_unit_test(test_fit_weights),
+        cmocka_unit_test(test_weights),       cmocka_unit_test(test_reference_f32),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_repair),        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_bad_input),     cmocka_unit_test(test_refused_destinations),
         cmocka_unit_test(test_demo),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
