@@ -159,6 +159,9 @@ int sl_writer_meta(struct sl_writer *w, const char *prefix, const char *name, co
 int sl_writer_error(struct sl_writer *w, const char *name, const struct sl_error *e,
                     struct sluice_err *err);
 
+/* Bytes of the whole file, known once all is declared. */
+int sl_writer_measure(struct sl_writer *w, uint64_t *bytes, struct sluice_err *err);
+
 /* Fixes the header's size and creates the file; then the data of every tensor, in order. */
 int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *err);
 int sl_writer_append(struct sl_writer *w, const void *data, size_t len, struct sluice_err *err);
@@ -190,10 +193,6 @@ bool sl_plan_has(const struct sl_config *c, const struct sl_plan_file *file, enu
 int sl_plan_open(struct sl_plan *plan, const struct sl_checkpoint *c,
                  const struct sl_config *config, struct sluice_err *err);
 void sl_plan_close(struct sl_plan *plan);
-
-/* Bytes that FILE will have, but for its header; `reference` is taken as F32. */
-uint64_t sl_plan_bytes(const struct sl_plan_file *file, const struct sl_config *c,
-                       const struct sl_profile *profile);
 
 /* ---- conversion ------------------------------------------------------------------------------ */
 
@@ -243,10 +242,26 @@ int sl_convert_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer
 /* files.c.  Writes one file of the plan. */
 int sl_write_file(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err);
 
+/* files.c.  Bytes that sl_write_file() will write; for `reference`, reads the scales. */
+int sl_measure_file(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
+                    struct sluice_err *err);
+
 /* finish.c.  True for the name of a file that is copied as it is. */
 bool sl_is_copied(const char *name);
 
+/* finish.c.  Names of the files to copy from DIR, ascending; the caller frees each, also after an
+ * error. */
+enum { SL_MAX_COPIED = 64 };
+int sl_list_copied(const char *dir, char *names[SL_MAX_COPIED], size_t *n, struct sluice_err *err);
+
 /* finish.c.  Copies the configuration and tokenizer, then writes sluice.json. */
 int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err);
+
+/* room.c.  SLUICE_ENOSPC when the drive cannot hold what is left to write. */
+int sl_room_check(struct sl_conversion *c, struct sluice_err *err);
+
+/* room.c.  Completes the message of a write that found the drive full while file FROM of the plan
+ * (n_files: the manifest) was written: what is missing, what to do.  Returns SLUICE_ENOSPC. */
+int sl_room_explain(struct sl_conversion *c, size_t from, struct sluice_err *err);
 
 #endif

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "quant/conversion.h"
@@ -24,7 +23,6 @@
 enum {
     MAX_CONFIG = 1 << 20,
     COMPARE_BYTES = 4 << 20,
-    COPIED_BYTES = 32 << 20, /* tokenizer, configuration and manifest of a large model */
     SAMPLES = 16,
     SAMPLE_BYTES = 4096,
 };
@@ -277,25 +275,6 @@ static int check_files(struct sl_conversion *c, bool *finished, struct sluice_er
     return status;
 }
 
-/* Adds what to do to a message about a full drive. */
-static int explain_full(const struct sl_conversion *c, size_t from, struct sluice_err *err)
-{
-    uint64_t need = COPIED_BYTES, have = 0;
-    struct statvfs fs;
-    for (size_t i = from; i < c->plan.n_files; i++)
-        if (!c->plan.files[i].complete)
-            need += sl_plan_bytes(&c->plan.files[i], &c->config, c->profile);
-    if (statvfs(c->dest, &fs) == 0)
-        have = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (err) {
-        size_t used = strlen(err->msg);
-        snprintf(err->msg + used, sizeof err->msg - used,
-                 "; free %llu bytes and run the same command again; finished files are kept",
-                 (unsigned long long)(need > have ? need - have : need));
-    }
-    return SLUICE_ENOSPC;
-}
-
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 static int open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint,
@@ -406,7 +385,7 @@ static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err 
         if (!f->complete && f->kind == SL_FILE_RESIDENT && f->layer >= c->config.layers)
             status = check_mtp_copies(c, f, err);
     }
-    return status;
+    return status < 0 || *finished ? status : sl_room_check(c, err);
 }
 
 static int write_files(struct sl_conversion *c, bool finished, struct sl_quantize_report *report,
@@ -425,12 +404,12 @@ static int write_files(struct sl_conversion *c, bool finished, struct sl_quantiz
         if (status == 0)
             report->files_written++;
         else if (status == SLUICE_ENOSPC)
-            status = explain_full(c, i, err);
+            status = sl_room_explain(c, i, err);
     }
     if (status == 0 && !finished) {
         status = sl_write_manifest(c, err);
         if (status == SLUICE_ENOSPC)
-            status = explain_full(c, c->plan.n_files, err);
+            status = sl_room_explain(c, c->plan.n_files, err);
     }
     return status;
 }

@@ -127,23 +127,43 @@ static int write_vector(struct resident *r, enum sl_role role, const char *name)
     return sl_convert_vector(r->c, role, r->file->layer, &r->writer, r->err);
 }
 
+static int declare_resident(struct resident *r)
+{
+    static tensor_fn *const declare[N_PARTS] = {declare_matrix, declare_embedding, declare_vector};
+    int status = sl_writer_open(&r->writer, r->c->recipe, r->c->source, r->err);
+    return status < 0 ? status : each_tensor(r, declare);
+}
+
+static void close_resident(struct resident *r)
+{
+    sl_writer_close(&r->writer);
+    free(r->embedding_scale);
+}
+
 static int write_resident(struct sl_conversion *c, const struct sl_plan_file *file,
                           const char *path, struct sluice_err *err)
 {
-    static tensor_fn *const declare[N_PARTS] = {declare_matrix, declare_embedding, declare_vector};
     static tensor_fn *const write[N_PARTS] = {write_matrix, write_embedding, write_vector};
     struct resident r = {.c = c, .file = file, .err = err};
-    int status = sl_writer_open(&r.writer, c->recipe, c->source, err);
-    if (status == 0)
-        status = each_tensor(&r, declare);
+    int status = declare_resident(&r);
     if (status == 0)
         status = sl_writer_begin(&r.writer, path, err);
     if (status == 0)
         status = each_tensor(&r, write);
     if (status == 0)
         status = sl_writer_commit(&r.writer, err);
-    sl_writer_close(&r.writer);
-    free(r.embedding_scale);
+    close_resident(&r);
+    return status;
+}
+
+static int measure_resident(struct sl_conversion *c, const struct sl_plan_file *file,
+                            uint64_t *bytes, struct sluice_err *err)
+{
+    struct resident r = {.c = c, .file = file, .err = err};
+    int status = declare_resident(&r);
+    if (status == 0)
+        status = sl_writer_measure(&r.writer, bytes, err);
+    close_resident(&r);
     return status;
 }
 
@@ -173,6 +193,16 @@ static int choose_packing(struct experts *e, enum sl_role role, struct sl_packin
     }
     *p = sl_profile_packing(c->profile, &c->config, role, e->layer >= c->config.layers, exact);
     return 0;
+}
+
+static int choose_layout(struct experts *e, struct sluice_err *err)
+{
+    int status = choose_packing(e, SL_EXPERT_GATE_UP, &e->layout.gate_up, err);
+    if (status == 0)
+        status = choose_packing(e, SL_EXPERT_DOWN, &e->layout.down, err);
+    if (status == 0)
+        sl_expert_layout_fill(&e->layout);
+    return status;
 }
 
 static int declare_experts(struct experts *e, struct sluice_err *err)
@@ -243,13 +273,9 @@ static int write_experts(struct sl_conversion *c, const struct sl_plan_file *fil
 {
     struct experts e = {.c = c, .layer = file->layer, .writer.file.fd = -1};
     size_t n = c->config.experts;
-    int status = choose_packing(&e, SL_EXPERT_GATE_UP, &e.layout.gate_up, err);
+    int status = choose_layout(&e, err);
     if (status == 0)
-        status = choose_packing(&e, SL_EXPERT_DOWN, &e.layout.down, err);
-    if (status < 0)
-        return status;
-    sl_expert_layout_fill(&e.layout);
-    status = allocate_experts(&e, err);
+        status = allocate_experts(&e, err);
     if (status == 0)
         status = declare_experts(&e, err);
     if (status == 0)
@@ -268,6 +294,26 @@ static int write_experts(struct sl_conversion *c, const struct sl_plan_file *fil
     free(e.checksums);
     free(e.errors);
     return status;
+}
+
+static int measure_experts(struct sl_conversion *c, const struct sl_plan_file *file,
+                           uint64_t *bytes, struct sluice_err *err)
+{
+    struct experts e = {.c = c, .layer = file->layer, .writer.file.fd = -1};
+    int status = choose_layout(&e, err);
+    if (status == 0)
+        status = declare_experts(&e, err);
+    if (status == 0)
+        status = sl_writer_measure(&e.writer, bytes, err);
+    sl_writer_close(&e.writer);
+    return status;
+}
+
+int sl_measure_file(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
+                    struct sluice_err *err)
+{
+    return file->kind == SL_FILE_EXPERTS ? measure_experts(c, file, bytes, err)
+                                         : measure_resident(c, file, bytes, err);
 }
 
 int sl_write_file(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err)

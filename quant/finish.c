@@ -13,7 +13,7 @@
 #include "quant/conversion.h"
 #include "runtime/base/err.h"
 
-enum { MAX_COPIED = 256 << 20, MAX_NAMES = 64 };
+enum { MAX_COPIED_BYTES = 256 << 20 };
 
 /* ---- copied files ---------------------------------------------------------------------------- */
 
@@ -27,8 +27,7 @@ bool sl_is_copied(const char *name)
     return strncmp(name, "LICENSE", 7) == 0 && strlen(name) < 200 && !strstr(name, ".part");
 }
 
-/* Names of the files to copy from DIR, ascending; the caller frees each and the list. */
-static int list_copied(const char *dir, char *names[MAX_NAMES], size_t *n, struct sluice_err *err)
+int sl_list_copied(const char *dir, char *names[SL_MAX_COPIED], size_t *n, struct sluice_err *err)
 {
     struct dirent **found;
     int count = scandir(dir, &found, NULL, alphasort);
@@ -36,7 +35,7 @@ static int list_copied(const char *dir, char *names[MAX_NAMES], size_t *n, struc
     *n = 0;
     for (int i = 0; i < count; i++) {
         char path[SL_PATH_MAX];
-        if (status == 0 && *n < MAX_NAMES && sl_is_copied(found[i]->d_name) &&
+        if (status == 0 && *n < SL_MAX_COPIED && sl_is_copied(found[i]->d_name) &&
             sl_path_join(path, dir, found[i]->d_name, err) == 0 && sl_file_exists(path) &&
             !(names[(*n)++] = strdup(found[i]->d_name)))
             status = sl_fail_nomem(err, "file name", 256);
@@ -55,7 +54,7 @@ static int copy_file(const struct sl_conversion *c, const char *name, struct slu
     if (status == 0)
         status = sl_path_join(to, c->dest, name, err);
     if (status == 0)
-        status = sl_file_read(from, MAX_COPIED, &data, &size, err);
+        status = sl_file_read(from, MAX_COPIED_BYTES, &data, &size, err);
     if (status == 0)
         status = sl_file_replace(to, data, size, err);
     free(data);
@@ -182,10 +181,10 @@ static int write_root(const struct sl_conversion *c, const json_t *root, struct 
 
 int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err)
 {
-    char *names[MAX_NAMES];
+    char *names[SL_MAX_COPIED];
     size_t n_names;
     json_t *files = json_object(), *errors = json_object(), *root = NULL;
-    int status = list_copied(c->checkpoint->dir, names, &n_names, err);
+    int status = sl_list_copied(c->checkpoint->dir, names, &n_names, err);
     c->file = SL_MANIFEST;
     for (size_t i = 0; i < n_names; i++) {
         if (status == 0)

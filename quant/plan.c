@@ -175,16 +175,3 @@ void sl_plan_close(struct sl_plan *plan)
     free(plan->files);
     *plan = (struct sl_plan){0};
 }
-
-uint64_t sl_plan_bytes(const struct sl_plan_file *file, const struct sl_config *c,
-                       const struct sl_profile *profile)
-{
-    uint64_t bytes = SL_DATA_ALIGN;
-    for (int role = 0; role < SL_N_ROLES; role++) {
-        if (!sl_plan_has(c, file, role))
-            continue;
-        struct sl_packing p = sl_profile_packing(profile, c, role, file->layer >= c->layers, false);
-        bytes += expert_count(c, file) * sl_packing_bytes(&p);
-    }
-    return bytes;
-}

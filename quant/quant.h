@@ -32,7 +32,8 @@ struct sl_quantize_report {
  * Converts the checkpoint at SOURCE (directory, hub folder or snapshot) into the container
  * directory DEST, created if needed.  Every file is written under a temporary name, synced and
  * renamed; sluice.json comes last.  Running again after any interruption continues with the first
- * missing or damaged file; a DEST of another source or recipe, one that another conversion is
+ * missing or damaged file; a drive without room for the rest (SLUICE_ENOSPC, before anything is
+ * written), a DEST of another source or recipe, one that another conversion is
  * writing, and one that is neither empty nor a container are refused.  The output does not depend
  * on the number of threads.
  */

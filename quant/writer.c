@@ -106,13 +106,23 @@ static char *header_text(const struct sl_writer *w)
     return text;
 }
 
-int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *err)
+int sl_writer_measure(struct sl_writer *w, uint64_t *bytes, struct sluice_err *err)
 {
     char *text = header_text(w);
     if (!text)
         return no_memory(err);
     w->data_start = sl_round_up(8 + strlen(text), SL_DATA_ALIGN);
+    *bytes = w->data_start + w->data_bytes;
     free(text);
+    return 0;
+}
+
+int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *err)
+{
+    uint64_t bytes;
+    int status = sl_writer_measure(w, &bytes, err);
+    if (status < 0)
+        return status;
     XXH3_64bits_reset(w->hash);
     return sl_newfile_open(&w->file, path, err);
 }

@@ -11,16 +11,24 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokeni
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
+fault_tests = tests/fault/full_disk.sh
+# The tests that `make check-long` runs at full length, with SLUICE_LONG=1; SLUICE_SEED=N selects
+# other kills, flips and places.
+long_tests = $(fault_tests)
 EXTRA_DIST += tests/cli/common.sh tests/cli/example.c tests/random.h
 
 TEST_EXTENSIONS = .sh
-TESTS += $(lints) $(kernel_tests) $(cli_tests)
-dist_check_SCRIPTS += $(lints) $(cli_tests)
+TESTS += $(lints) $(kernel_tests) $(cli_tests) $(fault_tests)
+dist_check_SCRIPTS += $(lints) $(cli_tests) $(fault_tests)
 check_PROGRAMS += $(kernel_tests)
 # Tests run side by side and ask for more threads than there are processors: waiting threads sleep.
 AM_TESTS_ENVIRONMENT = OMP_WAIT_POLICY=passive; export OMP_WAIT_POLICY; \
     top_srcdir='$(top_srcdir)'; top_builddir='$(top_builddir)'; export top_srcdir top_builddir; \
     CC='$(CC)'; NM='$(NM)'; SANITIZE='$(SL_SANITIZE)'; export SANITIZE; CPPFLAGS='$(CPPFLAGS) $(JANSSON_CFLAGS)'; export CC NM CPPFLAGS;
+
+check-long:
+	SLUICE_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
+.PHONY: check-long
 
 tests_check_check_kernels_SOURCES = tests/check/check_kernels.c
 tests_check_check_kernels_LDADD = libsimd.la -lm

@@ -35,6 +35,14 @@ finish() {
     [ "$failures" -eq 0 ] || { echo "$failures failures" >&2; exit 1; }
 }
 
+# same DIR WHAT: the directory has the files of ./want, and no others.
+same() {
+    for file in want/*; do
+        cmp "$file" "$1/${file#want/}" || bad "$2: ${file#want/} differs"
+    done
+    [ "$(find want | wc -l)" -eq "$(find "$1" | wc -l)" ] || bad "$2: other files: $(ls "$1")"
+}
+
 # fresh NAME: a copy of a small checkpoint to spoil, in ./src.
 fresh() {
     rm -rf src dst

@@ -4,13 +4,6 @@
 # the same container, or nothing and a reason.
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
-same() {
-    for file in want/*; do
-        cmp "$file" "$1/${file#want/}" || bad "$2: ${file#want/} differs"
-    done
-    [ "$(find want | wc -l)" -eq "$(find "$1" | wc -l)" ] || bad "$2: other files: $(ls "$1")"
-}
-
 expect 0 -- "$sluice" quantize "$top/demo" want
 
 # ---- killed at any moment -----------------------------------------------------------------------
