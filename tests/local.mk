@@ -11,7 +11,7 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokeni
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
-fault_tests = tests/fault/full_disk.sh
+fault_tests = tests/fault/kill.sh tests/fault/full_disk.sh
 # The tests that `make check-long` runs at full length, with SLUICE_LONG=1; SLUICE_SEED=N selects
 # other kills, flips and places.
 long_tests = $(fault_tests)

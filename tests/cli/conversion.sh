@@ -1,20 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Conversions that are killed, interrupted, doubled or pointed at the wrong place: what comes out is
+# Conversions that are interrupted, doubled or pointed at the wrong place: what comes out is
 # the same container, or nothing and a reason.
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
 expect 0 -- "$sluice" quantize "$top/demo" want
-
-# ---- killed at any moment -----------------------------------------------------------------------
-for pause in 0.05 0.2 0.35 0.5 0.7 0.9 1.2; do
-    "$sluice" quantize "$top/demo" killed --threads 1 > /dev/null 2>&1 &
-    sleep $pause
-    kill -9 $! 2> /dev/null || true
-    wait $! 2> /dev/null || true
-done
-expect 0 -- "$sluice" quantize "$top/demo" killed
-same killed "killed and resumed"
 
 # ---- Ctrl-C -------------------------------------------------------------------------------------
 for pause in 0.4 0.2 0.1 0.05 0.02; do # the longest that is not too long for this machine
