@@ -11,15 +11,16 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokeni
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
-fault_tests = tests/fault/kill.sh tests/fault/full_disk.sh
+fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
+fault_programs = tests/fault/damage
 # The tests that `make check-long` runs at full length, with SLUICE_LONG=1; SLUICE_SEED=N selects
 # other kills, flips and places.
-long_tests = $(fault_tests)
+long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/cli/common.sh tests/cli/example.c tests/random.h
 
 TEST_EXTENSIONS = .sh
-TESTS += $(lints) $(kernel_tests) $(cli_tests) $(fault_tests)
-dist_check_SCRIPTS += $(lints) $(cli_tests) $(fault_tests)
+TESTS += $(lints) $(kernel_tests) $(cli_tests) $(fault_scripts)
+dist_check_SCRIPTS += $(lints) $(cli_tests) $(fault_scripts)
 check_PROGRAMS += $(kernel_tests)
 # Tests run side by side and ask for more threads than there are processors: waiting threads sleep.
 AM_TESTS_ENVIRONMENT = OMP_WAIT_POLICY=passive; export OMP_WAIT_POLICY; \
@@ -35,8 +36,8 @@ tests_check_check_kernels_LDADD = libsimd.la -lm
 
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
-TESTS += $(unit_tests) $(model_tests)
-check_PROGRAMS += $(unit_tests) $(model_tests)
+TESTS += $(unit_tests) $(model_tests) $(fault_programs)
+check_PROGRAMS += $(unit_tests) $(model_tests) $(fault_programs)
 else
 check-local:
 	@echo '*** Unit and model tests were SKIPPED: configure found no cmocka (Debian: libcmocka-dev).'
@@ -94,6 +95,11 @@ tests_model_test_same_bits_LDADD = $(model_libs)
 tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)
+
+process = tests/fault/process.h tests/fault/process.c $(scratch)
+tests_fault_damage_SOURCES = tests/fault/damage.c $(process)
+tests_fault_damage_CPPFLAGS = $(cmocka_cppflags)
+tests_fault_damage_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 # Test data goes into the tarball folder by folder.
 dist-hook:
