@@ -12,7 +12,7 @@ model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/tes
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
-fault_programs = tests/fault/damage
+fault_programs = tests/fault/damage tests/fault/memory
 # The tests that `make check-long` runs at full length, with SLUICE_LONG=1; SLUICE_SEED=N selects
 # other kills, flips and places.
 long_tests = $(fault_scripts) $(fault_programs)
@@ -100,6 +100,10 @@ process = tests/fault/process.h tests/fault/process.c $(scratch)
 tests_fault_damage_SOURCES = tests/fault/damage.c $(process)
 tests_fault_damage_CPPFLAGS = $(cmocka_cppflags)
 tests_fault_damage_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_fault_memory_SOURCES = tests/fault/memory.c $(process)
+tests_fault_memory_CPPFLAGS = $(cmocka_cppflags)
+tests_fault_memory_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 # Test data goes into the tarball folder by folder.
 dist-hook:
