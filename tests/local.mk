@@ -13,8 +13,7 @@ cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory
-# The tests that `make check-long` runs at full length, with SLUICE_LONG=1; SLUICE_SEED=N selects
-# other kills, flips and places.
+# `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/cli/common.sh tests/cli/example.c tests/random.h
 
@@ -28,7 +27,7 @@ AM_TESTS_ENVIRONMENT = OMP_WAIT_POLICY=passive; export OMP_WAIT_POLICY; \
     CC='$(CC)'; NM='$(NM)'; SANITIZE='$(SL_SANITIZE)'; export SANITIZE; CPPFLAGS='$(CPPFLAGS) $(JANSSON_CFLAGS)'; export CC NM CPPFLAGS;
 
 check-long:
-	SLUICE_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
+	SLUICE_TEST_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
 .PHONY: check-long
 
 tests_check_check_kernels_SOURCES = tests/check/check_kernels.c

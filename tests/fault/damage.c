@@ -3,7 +3,7 @@
  * Containers that changed after they were written: flipped bits in every region of every file,
  * files cut, extended, swapped, missing, or of another container.  `sluice verify` names the file;
  * the runtime refuses it, names it too, or gives the answer of the undamaged container.
- * SLUICE_LONG=1: five times the flips, and each of them is run; SLUICE_SEED: other ones.
+ * SLUICE_TEST_LONG=1: five times the flips, and each of them is run; SLUICE_TEST_SEED: other ones.
  */
 #include <dirent.h>
 #include <fcntl.h>

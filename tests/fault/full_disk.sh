@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # A drive that is too small, or fills up while a conversion writes to it: an error that says which
 # file, how much is needed and how much is free; with room made, the same command goes on, and the
-# container is the same.  SLUICE_LONG=1: every place; SLUICE_SEED: which random ones.
+# container is the same.  SLUICE_TEST_LONG=1: every place; SLUICE_TEST_SEED: which random ones.
 if [ -z "${private_mounts-}" ]; then
     # A mount namespace of our own: nothing is left mounted, however the test ends.
     probe=${TMPDIR:-/tmp}
@@ -17,7 +17,7 @@ if [ -z "${private_mounts-}" ]; then
 fi
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
-seed=${SLUICE_SEED:-1}
+seed=${SLUICE_TEST_SEED:-1}
 fresh tiny-v32
 cp "$top/LICENSE" src/LICENSE
 printf '{}\n' > src/tokenizer.json
@@ -78,7 +78,7 @@ expect 4 disk/c 'what is left to write needs' "the drive has $(free_bytes) free"
     'run the same command again' -- convert disk/c
 plausible "an empty directory" $total
 [ -z "$(ls disk/c)" ] || bad "refused, but wrote $(ls disk/c)"
-mount -o remount,size=$((2 * total)) disk
+mount -o remount,size=$((2 * total)) sluice disk
 expect 0 -- convert disk/c
 same disk/c "refused and converted"
 
@@ -101,7 +101,7 @@ same disk/c "half of it, and just room for the rest"
 drive $((2 * total)) nr_inodes=6 # bytes enough, but no more files
 expect 4 '.part: No space left' inodes 'run the same command again' -- convert disk/c
 no_partial inodes
-mount -o remount,nr_inodes=100 disk
+mount -o remount,nr_inodes=100 sluice disk
 expect 0 'found complete' -- convert disk/c
 same disk/c inodes
 
@@ -157,15 +157,15 @@ file_at() {
 end=0
 for file in $files; do
     end=$((end + $(round "$(size_of "want/$file")")))
-    case ${SLUICE_LONG:-0}$file in
+    case ${SLUICE_TEST_LONG:-0}$file in
         0resident-01*|0config.json|0sluice.json|1*) runs_out $((end - block)) "$file" ;;
     esac
-    case ${SLUICE_LONG:-0}$file in
+    case ${SLUICE_TEST_LONG:-0}$file in
         0experts-02*|1experts*) runs_out $((end - $(size_of "want/$file") / 2)) "$file" ;;
     esac
 done
 echo "seed $seed"
-places=$(awk -v seed="$seed" -v n=$((${SLUICE_LONG:-0} * 20 + 1)) -v blocks=$((total / block)) \
+places=$(awk -v seed="$seed" -v n=$((${SLUICE_TEST_LONG:-0} * 20 + 1)) -v blocks=$((total / block)) \
     'BEGIN { srand(seed); while (n-- > 0) print 4 + int(rand() * (blocks - 4)) }')
 for place in $places; do
     runs_out $((place * block)) "$(file_at $((place * block)))"

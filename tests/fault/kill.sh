@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # kill -9 at random moments of a conversion, once or several times: going on gives the same bytes
-# and leaves nothing else.  So does any number of threads.  SLUICE_LONG=1: 50 kills, not 6;
-# SLUICE_SEED selects the moments.
+# and leaves nothing else.  So does any number of threads.  SLUICE_TEST_LONG=1: 50 kills, not 6;
+# SLUICE_TEST_SEED selects the moments.
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
-seed=${SLUICE_SEED:-1}
+seed=${SLUICE_TEST_SEED:-1}
 kills=6
-[ -z "${SLUICE_LONG-}" ] || kills=50
+[ -z "${SLUICE_TEST_LONG-}" ] || kills=50
 fresh tiny-v32
 cp "$top/LICENSE" src/LICENSE
 printf '{}\n' > src/tokenizer.json
@@ -74,4 +74,19 @@ for moment in $moments; do
 done
 echo "$killed killed while they ran, $unfinished conversions left unfinished"
 [ $killed -ge $kills ] || bad "only $killed kills came in time"
+
+# ---- kills of a repair: a container that lacks files, but has its manifest -----------------------
+for pause in $(awk -v seed="$seed" -v n=$((kills / 3)) -v took="$length" \
+    'BEGIN { srand(seed); while (n-- > 0) printf "%.3f ", rand() * took / 1000 }'); do
+    rm -rf dst
+    cp -R want dst
+    rm dst/config.json dst/head.safetensors dst/experts-0[12].safetensors
+    "$sluice" quantize src dst --threads 1 > out 2> err &
+    pid=$!
+    sleep "$pause"
+    kill -9 $pid 2> /dev/null || true
+    wait $pid 2> /dev/null || true
+    expect 0 -- convert dst
+    same dst "a repair killed after $pause s"
+done
 finish

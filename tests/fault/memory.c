@@ -2,7 +2,7 @@
 /*
  * What a conversion holds in memory while it converts tensors that are much larger: rows, never a
  * tensor.  The checkpoint is tiny-v32 with more words; their embeddings are holes in a file.
- * SLUICE_LONG=1: tensors of 640 MB, not 64 MB.
+ * SLUICE_TEST_LONG=1: tensors of 640 MB, not 64 MB.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -93,13 +93,13 @@ void link_checkpoint(const char *name, const char *golden)
 
 bool is_long(void)
 {
-    const char *text = getenv("SLUICE_LONG");
+    const char *text = getenv("SLUICE_TEST_LONG");
     return text && *text && strcmp(text, "0") != 0;
 }
 
 uint64_t choose_seed(void)
 {
-    const char *text = getenv("SLUICE_SEED");
+    const char *text = getenv("SLUICE_TEST_SEED");
     uint64_t seed = text && *text ? strtoull(text, NULL, 10) : 1;
     print_message("seed %llu\n", (unsigned long long)seed);
     return seed;
