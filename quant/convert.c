@@ -380,12 +380,14 @@ static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err 
         status = check_files(c, finished, err);
     if (status == 0)
         remove_parts(c);
+    if (status == 0 && !*finished)
+        status = sl_room_check(c, err);
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
         const struct sl_plan_file *f = &c->plan.files[i];
         if (!f->complete && f->kind == SL_FILE_RESIDENT && f->layer >= c->config.layers)
             status = check_mtp_copies(c, f, err);
     }
-    return status < 0 || *finished ? status : sl_room_check(c, err);
+    return status;
 }
 
 static int write_files(struct sl_conversion *c, bool finished, struct sl_quantize_report *report,
