@@ -32,10 +32,9 @@ struct sl_quantize_report {
  * Converts the checkpoint at SOURCE (directory, hub folder or snapshot) into the container
  * directory DEST, created if needed.  Every file is written under a temporary name, synced and
  * renamed; sluice.json comes last.  Running again after any interruption continues with the first
- * missing or damaged file; a drive without room for the rest (SLUICE_ENOSPC, before anything is
- * written), a DEST of another source or recipe, one that another conversion is
- * writing, and one that is neither empty nor a container are refused.  The output does not depend
- * on the number of threads.
+ * missing or damaged file.  Refused before anything is written: a drive without room for the rest
+ * (SLUICE_ENOSPC), a DEST of another source or recipe, one that another conversion is writing, and
+ * one that is neither empty nor a container.  The output does not depend on the number of threads.
  */
 int sl_quantize(const char *source, const char *dest, const struct sl_quantize_opts *opts,
                 struct sl_quantize_report *report, struct sluice_err *err);
