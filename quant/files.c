@@ -40,7 +40,7 @@ typedef int tensor_fn(struct resident *r, enum sl_role role, const char *name);
 static int each_tensor(struct resident *r, tensor_fn *const visit[N_PARTS])
 {
     for (int part = 0; part < N_PARTS; part++)
-        for (int role = 0; role < SL_N_ROLES; role++) {
+        for (enum sl_role role = 0; role < SL_N_ROLES; role++) {
             const struct sl_tensor_rule *rule = &sl_tensor_rules()[role];
             char name[128];
             if (!sl_plan_has(&r->c->config, r->file, role) || (int)part_of(role) != part)

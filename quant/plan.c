@@ -72,7 +72,7 @@ static int each_tensor(const struct sl_config *c, const struct sl_plan_file *fil
                        void *arg)
 {
     for (uint32_t expert = 0; expert < expert_count(c, file); expert++)
-        for (int role = 0; role < SL_N_ROLES; role++) {
+        for (enum sl_role role = 0; role < SL_N_ROLES; role++) {
             int status = sl_plan_has(c, file, role) ? visit(arg, file, role, expert) : 0;
             if (status != 0)
                 return status;
