@@ -104,10 +104,13 @@ tests_fault_memory_SOURCES = tests/fault/memory.c $(process)
 tests_fault_memory_CPPFLAGS = $(cmocka_cppflags)
 tests_fault_memory_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
+include tests/fuzz/local.mk
+
 # Test data goes into the tarball folder by folder.
 dist-hook:
-	for folder in tests/vectors tests/golden; do \
+	for folder in tests/vectors tests/golden tests/fuzz/corpus tests/fuzz/dictionary; do \
 	    test ! -d "$(srcdir)/$$folder" || \
-	    { $(MKDIR_P) "$(distdir)/tests" && cp -R "$(srcdir)/$$folder" "$(distdir)/tests/"; } || \
+	    { $(MKDIR_P) "$(distdir)/$$folder" && \
+	      cp -R "$(srcdir)/$$folder/." "$(distdir)/$$folder/"; } || \
 	    exit 1; \
 	done
