@@ -54,7 +54,7 @@ enum sluice_status {
 
 struct sluice_err {
     int code;       /* enum sluice_status */
-    char msg[1024]; /* one line or a few: file, what was found, what was wanted, what to do */
+    char msg[1024]; /* one line: file, what was found, what was wanted, what to do */
 };
 
 /* Version of the library, "MAJOR.MINOR.PATCH". */

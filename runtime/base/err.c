@@ -6,6 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Messages quote files: no escape sequences, and no line that looks like another message. */
+static void clean(char *msg)
+{
+    for (char *c = msg; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+}
+
 int sl_fail(struct sluice_err *err, int code, const char *format, ...)
 {
     if (err) {
@@ -13,9 +21,7 @@ int sl_fail(struct sluice_err *err, int code, const char *format, ...)
         va_start(args, format);
         vsnprintf(err->msg, sizeof err->msg, format, args);
         va_end(args);
-        for (char *c = err->msg; *c; c++) /* messages quote files: no escape sequences */
-            if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f)
-                *c = '?';
+        clean(err->msg);
         err->code = code;
     }
     return code;
@@ -47,6 +53,7 @@ int sl_fail_errno(struct sluice_err *err, int code, int errnum, const char *form
             snprintf(err->msg + used, sizeof err->msg - (size_t)used, ": %s",
                      strerror_r(errnum, text, sizeof text));
         }
+        clean(err->msg);
         err->code = code;
     }
     return code;
@@ -68,5 +75,6 @@ int sl_err_prefix(struct sluice_err *err, const char *format, ...)
     va_end(args);
     memcpy(rest, err->msg, sizeof rest);
     snprintf(err->msg, sizeof err->msg, "%.511s: %.500s", prefix, rest);
+    clean(err->msg);
     return err->code;
 }

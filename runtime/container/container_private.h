@@ -22,7 +22,7 @@ const char *sl_shown(const char *text, char out[SL_SHOWN]);
 
 /*
  * sl_json_parse() for text that may be hostile: bounds the number of values, because each costs 50
- * to 250 bytes of memory and as few as two of text, and keeps control bytes out of the message.
+ * to 250 bytes of memory and as few as two of text.
  */
 int sl_parse_json(const char *name, const char *text, size_t len, json_t **root,
                   struct sluice_err *err);

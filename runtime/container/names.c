@@ -74,11 +74,7 @@ int sl_parse_json(const char *name, const char *text, size_t len, json_t **root,
     if (values > SL_MAX_VALUES)
         return sl_fail(err, SLUICE_EFORMAT, "%.500s: more than %d JSON values", name,
                        SL_MAX_VALUES);
-    int status = sl_json_parse(name, text, len, root, err);
-    for (char *c = status < 0 && err ? err->msg : NULL; c && *c; c++)
-        if (is_control(*c))
-            *c = '?';
-    return status;
+    return sl_json_parse(name, text, len, root, err);
 }
 
 bool sl_is_name(const char *text, size_t limit)
