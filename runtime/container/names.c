@@ -57,7 +57,8 @@ const char *sl_shown(const char *text, char out[SL_SHOWN])
             *c = '?';
     if (n >= SL_SHOWN) {
         char *end = out + SL_SHOWN - sizeof "…";
-        while (((unsigned char)*end & 0xc0) == 0x80) /* not within a UTF-8 character */
+        /* Not within a UTF-8 character; names of files need not be UTF-8. */
+        for (int i = 0; i < 3 && ((unsigned char)*end & 0xc0) == 0x80; i++)
             end--;
         memcpy(end, "…", sizeof "…");
     }
