@@ -253,7 +253,7 @@ static bool merge_halves(const json_t *entry, char *left, char *right, size_t li
     if (json_is_string(entry)) {
         a = json_string_value(entry);
         b = strchr(a, ' ');
-        if (!b++ || strchr(b, ' '))
+        if (!b || strchr(++b, ' '))
             return false;
         len = (size_t)(b - a) - 1;
     } else if (json_array_size(entry) == 2 && a && b) {
