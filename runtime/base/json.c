@@ -13,6 +13,13 @@ int sl_json_parse(const char *name, const char *data, size_t len, json_t **root,
                   struct sluice_err *err)
 {
     json_error_t where;
+    size_t values = 0;
+    *root = NULL;
+    for (size_t i = 0; i < len; i++)
+        values += data[i] == ',' || data[i] == '[' || data[i] == '{';
+    if (values > SL_JSON_MAX_VALUES)
+        return sl_fail(err, SLUICE_EFORMAT, "%.500s: more than %d JSON values", name,
+                       SL_JSON_MAX_VALUES);
     *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &where);
     if (!*root)
         return sl_fail(err, SLUICE_EFORMAT, "%s: not valid JSON: line %d column %d: %s", name,

@@ -8,6 +8,10 @@
 
 #include "runtime/sluice.h"
 
+/* Values in one text, because each costs 50 to 250 bytes of memory and as few as two of text.  A
+ * header with the most tensors that a file may have needs 8 for each of them. */
+enum { SL_JSON_MAX_VALUES = 10 << 18 };
+
 /* Parses the file; the root must be an object.  *root is released with json_decref(). */
 int sl_json_read(const char *path, size_t limit, json_t **root, struct sluice_err *err);
 

@@ -11,6 +11,7 @@
 
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/base/json.h"
 #include "runtime/container/container.h"
 #include "runtime/container/container_private.h"
 
@@ -231,7 +232,7 @@ static int read_index(const char *dir, json_t **index, const json_t **map, struc
         return status;
     status = sl_file_read(path, MAX_INDEX, &text, &size, err);
     if (status == 0)
-        status = sl_parse_json(path, text, size, index, err);
+        status = sl_json_parse(path, text, size, index, err);
     free(text);
     if (status < 0)
         return status;

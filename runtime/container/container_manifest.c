@@ -212,7 +212,7 @@ int sl_manifest_open(struct sl_manifest **out, const char *dir, struct sluice_er
         status = no_manifest(dir, err);
     if (status < 0 || (status = sl_file_read(m->path, MAX_MANIFEST, &text, &size, err)) < 0 ||
         (status = check_seal(m->path, text, size, err)) < 0 ||
-        (status = sl_parse_json(m->path, text, size, &m->root, err)) < 0)
+        (status = sl_json_parse(m->path, text, size, &m->root, err)) < 0)
         goto done;
     status = read_members(m, err);
     if (status == 0)

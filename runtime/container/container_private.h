@@ -3,7 +3,6 @@
 #ifndef SL_CONTAINER_PRIVATE_H
 #define SL_CONTAINER_PRIVATE_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,21 +10,13 @@
 #include "runtime/sluice.h"
 
 enum {
-    SL_NAME_MAX = 512,                   /* bytes of a tensor's name */
-    SL_MAX_TENSORS = 1 << 18,            /* per file; a whole 671B checkpoint has 92,425 */
-    SL_MAX_VALUES = 10 * SL_MAX_TENSORS, /* in one JSON text; a tensor's entry has 8 */
+    SL_NAME_MAX = 512,        /* bytes of a tensor's name */
+    SL_MAX_TENSORS = 1 << 18, /* per file; a whole 671B checkpoint has 92,425 */
 };
 
 /* A string from a file, for a message: control bytes become '?', long text ends in "…". */
 enum { SL_SHOWN = 100 };
 const char *sl_shown(const char *text, char out[SL_SHOWN]);
-
-/*
- * sl_json_parse() for text that may be hostile: bounds the number of values, because each costs 50
- * to 250 bytes of memory and as few as two of text.
- */
-int sl_parse_json(const char *name, const char *text, size_t len, json_t **root,
-                  struct sluice_err *err);
 
 /* True for 1 … LIMIT bytes without control characters. */
 bool sl_is_name(const char *text, size_t limit);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names: of the container's files, and names and JSON read from files, which may hold anything and
- * must not reach a terminal, a path or the allocator as they are.
+ * Names: of the container's files, and names read from files, which may hold anything and must not
+ * reach a terminal or a path as they are.
  */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/base/err.h"
-#include "runtime/base/json.h"
 #include "runtime/container/container.h"
 #include "runtime/container/container_private.h"
 
@@ -63,19 +61,6 @@ const char *sl_shown(const char *text, char out[SL_SHOWN])
         memcpy(end, "…", sizeof "…");
     }
     return out;
-}
-
-int sl_parse_json(const char *name, const char *text, size_t len, json_t **root,
-                  struct sluice_err *err)
-{
-    size_t values = 0;
-    *root = NULL;
-    for (size_t i = 0; i < len; i++)
-        values += text[i] == ',' || text[i] == '[' || text[i] == '{';
-    if (values > SL_MAX_VALUES)
-        return sl_fail(err, SLUICE_EFORMAT, "%.500s: more than %d JSON values", name,
-                       SL_MAX_VALUES);
-    return sl_json_parse(name, text, len, root, err);
 }
 
 bool sl_is_name(const char *text, size_t limit)

@@ -17,6 +17,7 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "runtime/base/file.h"
+#include "runtime/base/json.h"
 #include "runtime/container/container_private.h"
 
 enum {
@@ -280,7 +281,7 @@ static int read_header(struct sl_safetensors *st, struct sluice_err *err)
         return sl_fail_nomem(err, st->path, length);
     status = sl_read_at(st->fd, text, length, 8, st->path, err);
     if (status == 0)
-        status = sl_parse_json(st->path, text, length, &st->header, err);
+        status = sl_json_parse(st->path, text, length, &st->header, err);
     free(text);
     return status;
 }

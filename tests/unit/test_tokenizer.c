@@ -520,6 +520,14 @@ static void refuses_files(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(open_text(&t, bad[i], strlen(bad[i]), &err), SLUICE_EFORMAT);
     assert_int_equal(open_text(&t, "{}", 2, &err), SLUICE_EUNSUPPORTED);
+
+    size_t len = 11 << 20; /* a bomb: small text, many values */
+    char *bomb = malloc(len);
+    assert_non_null(bomb);
+    memset(bomb, '[', len);
+    assert_int_equal(open_text(&t, bomb, len, &err), SLUICE_EFORMAT);
+    assert_non_null(strstr(err.msg, "JSON values"));
+    free(bomb);
     assert_true(sl_tokenizer_open(&t, "/nonexistent/tokenizer.json", &err) < 0);
     assert_null(t);
     assert_true(sl_tokenizer_open(&t, "/nonexistent/tokenizer.json", NULL) < 0);
