@@ -4,8 +4,9 @@
 lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
-kernel_tests = tests/check/check_kernels
-unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokenizer tests/unit/test_container \
+kernel_tests = tests/check/check_kernels tests/check/check_rungs
+unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokenizer \
+    tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
@@ -32,6 +33,13 @@ check-long:
 
 tests_check_check_kernels_SOURCES = tests/check/check_kernels.c
 tests_check_check_kernels_LDADD = libsimd.la -lm
+tests_check_check_rungs_SOURCES = tests/check/check_rungs.h tests/check/check_rungs.c \
+    tests/check/guard.h tests/check/guard.c tests/check/values.h tests/check/values.c \
+    tests/check/trial.h tests/check/trial.c tests/check/judge.h tests/check/judge.c \
+    tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
+    tests/check/kernels_attend.c tests/check/kernels_fit.c tests/check/faults.c \
+    tests/check/timing.c
+tests_check_check_rungs_LDADD = libsimd.la -lm
 
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
