@@ -28,7 +28,7 @@ now() { # milliseconds
     echo $(($(date +%s%N) / 1000000))
 }
 begin=$(now)
-for run in 1 2 3; do
+for _ in 1 2 3; do
     rm -rf other
     expect 0 -- convert other
 done
@@ -76,8 +76,9 @@ echo "$killed killed while they ran, $unfinished conversions left unfinished"
 [ $killed -ge $kills ] || bad "only $killed kills came in time"
 
 # ---- kills of a repair: a container that lacks files, but has its manifest -----------------------
-for pause in $(awk -v seed="$seed" -v n=$((kills / 3)) -v took="$length" \
-    'BEGIN { srand(seed); while (n-- > 0) printf "%.3f ", rand() * took / 1000 }'); do
+pauses=$(awk -v seed="$seed" -v n=$((kills / 3)) -v took="$length" \
+    'BEGIN { srand(seed); while (n-- > 0) printf "%.3f ", rand() * took / 1000 }')
+for pause in $pauses; do
     rm -rf dst
     cp -R want dst
     rm dst/config.json dst/head.safetensors dst/experts-0[12].safetensors
