@@ -212,7 +212,8 @@ static const long rope_pairs[][AXES] = {{32}};
 const struct kernel vector_kernels[] = {
     {"quantize_acts", {LENGTHS, ALL_VALUES}, REAL(all_vectors),
      prepare_quantize_acts, run_quantize_acts, NULL},
-    {"quantize_groups", {LENGTHS, ALL_VALUES, {"group", SOME, 0, MORE(1, 7, 16, 32, 100, 128, 999)}},
+    {"quantize_groups",
+     {LENGTHS, ALL_VALUES, {"group", SOME, 0, MORE(1, 7, 16, 32, 100, 128, 999)}},
      REAL(latents), prepare_quantize_groups, run_quantize_groups, NULL},
     {"rmsnorm", {LENGTHS, ALL_VALUES, {"in_place", EVERY, 2, NULL, 0}}, REAL(hidden_vectors),
      prepare_norm, run_rmsnorm, NULL},
