@@ -31,10 +31,11 @@ check-long:
 	SLUICE_TEST_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
 .PHONY: check-long
 
-tests_check_check_kernels_SOURCES = tests/check/check_kernels.c
+check_values = tests/check/values.h tests/check/values.c
+tests_check_check_kernels_SOURCES = tests/check/check_kernels.c $(check_values)
 tests_check_check_kernels_LDADD = libsimd.la -lm
 tests_check_check_rungs_SOURCES = tests/check/check_rungs.h tests/check/check_rungs.c \
-    tests/check/guard.h tests/check/guard.c tests/check/values.h tests/check/values.c \
+    tests/check/guard.h tests/check/guard.c $(check_values) \
     tests/check/trial.h tests/check/trial.c tests/check/judge.h tests/check/judge.c \
     tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
     tests/check/kernels_attend.c tests/check/kernels_fit.c tests/check/faults.c \

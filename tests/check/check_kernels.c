@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "simd/simd.h"
+#include "tests/check/values.h"
 #include "tests/random.h"
 
 static const struct sl_ops *ops;
@@ -70,39 +71,8 @@ static void *take(size_t n, size_t size)
 
 static uint8_t *random_matrix(const struct sl_packing *p)
 {
-    size_t bytes = sl_packing_bytes(p), panel = sl_panel_bytes(p);
-    uint8_t *data = take(bytes, 1);
-    for (size_t i = 0; i < bytes; i++)
-        data[i] = (uint8_t)random_bits();
-    for (size_t at = 0; at < bytes; at += panel) {
-        if (!sl_is_integer(p->code)) { /* finite weights */
-            for (size_t i = 0; p->code == SL_CODE_F32 && i < panel; i += 4) {
-                float f = uniform();
-                memcpy(data + at + i, &f, 4);
-            }
-            for (size_t i = 0; p->code == SL_CODE_BF16 && i < panel; i += 2) {
-                uint16_t h = sl_to_bf16(uniform());
-                memcpy(data + at + i, &h, 2);
-            }
-            continue;
-        }
-        for (size_t r = 0; r < 16; r++) {
-            float f = p->scale == SL_SCALE_S8 ? 0.001f * uniform() : 1.0f;
-            memcpy(data + at + 4 * r, &f, 4);
-        }
-        size_t in_super = (size_t)p->group * 4, scales = sl_super_scale_bytes(p->scale);
-        size_t step = scales + sl_code_bytes(p->code, in_super);
-        for (size_t s = SL_ROW_SCALES; s < panel; s += step) {
-            for (size_t i = 0; p->scale != SL_SCALE_S8 && i < scales; i += 2) {
-                float f = uniform();
-                uint16_t h = p->scale == SL_SCALE_F16 ? sl_to_f16(f) : sl_to_bf16(f);
-                memcpy(data + at + s + i, &h, 2);
-            }
-            for (size_t i = s + scales; p->code == SL_CODE_INT8 && i < s + step && i < panel; i++)
-                if (data[at + i] == 0x80) /* −128 is never written */
-                    data[at + i] = 0x81;
-        }
-    }
+    uint8_t *data = take(sl_packing_bytes(p), 1);
+    fill_matrix(p, data, VALUES_UNIFORM);
     return data;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns the random state of check_rungs. */
+/* Owns the random state behind these values. */
 #include "tests/check/values.h"
 
 #include <float.h>
