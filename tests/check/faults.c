@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests the test: mistakes that a wrong kernel would make, each of which has to be reported. */
 #include <stdio.h>
+#include <string.h>
 
 #include "tests/check/check_rungs.h"
 
@@ -17,14 +18,27 @@ static size_t changeable(const struct buffer *b, bool last)
     return found;
 }
 
+/* The least that makes an element another one: its lowest bit, or NaN becomes a number. */
+static void flip(struct buffer *b, size_t i)
+{
+    uint8_t *p = b->at + i * buffer_size(b);
+    float f = 0;
+    if (b->kind == KIND_FLOATS)
+        memcpy(&f, p, sizeof f);
+    if (f != f)
+        p[3] ^= 0x40;
+    else
+        p[0] ^= 1;
+}
+
 static void flip_first(struct buffer *b)
 {
-    b->at[changeable(b, false) * buffer_size(b)] ^= 1;
+    flip(b, changeable(b, false));
 }
 
 static void flip_last(struct buffer *b)
 {
-    b->at[changeable(b, true) * buffer_size(b)] ^= 1;
+    flip(b, changeable(b, true));
 }
 
 static void change_kept(struct buffer *b)
@@ -83,7 +97,7 @@ static const struct {
     struct fault fault;
     bool (*possible)(const struct buffer *b);
 } faults[] = {
-    {{"flip the first bit of the result", flip_first}, any_changeable},
+    {{"flip a bit of the first result", flip_first}, any_changeable},
     {{"flip a bit of the last result", flip_last}, any_changeable},
     {{"change what is to be kept", change_kept}, any_kept},
     {{"read a byte behind the end", read_behind}, always},

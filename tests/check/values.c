@@ -30,6 +30,19 @@ void fill_bytes(void *p, size_t n)
     }
 }
 
+/* Quiet or signalling, any sign and payload: rounding one to BF16 must not make it infinite. */
+static float any_nan(void)
+{
+    uint32_t bits = random_bits() | 0x7f800000;
+    float f;
+    if (bits % 3 == 0)
+        bits |= 0x7fffffff;
+    else if (bits % 3 == 1 || (bits & 0x7fffff) == 0)
+        bits = (bits & 0xff800000) | 1;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
 static float special(void)
 {
     static const float all[] = {
@@ -39,6 +52,8 @@ static float special(void)
         1.0f,     -1.0f,     88.73001f,   -103.999992f, 8388608.5f, 2.13e9f,  -2.15e9f,
         127.5f,   126.5f,    -126.5f,     0.5f,         -0.5f,      0x1p-50f, -NAN,
     };
+    if (random_bits() % 4 == 0)
+        return any_nan();
     return all[random_bits() % (sizeof all / sizeof *all)];
 }
 
