@@ -130,7 +130,7 @@ static void install(void)
     if (done)
         return;
     done = true;
-    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaction(numbers[i], &action, NULL);
     if (__sanitizer_set_death_callback)
@@ -142,7 +142,7 @@ struct crash guard_call(void (*call)(const void *context), const void *context, 
     install();
     last = (struct crash){0};
     running = name;
-    if (sigsetjmp(escape, 0) == 0) {
+    if (sigsetjmp(escape, 1) == 0) { /* TSan blocks all signals in handlers */
         armed = 1;
         call(context);
         armed = 0;
