@@ -16,7 +16,7 @@ fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
-EXTRA_DIST += tests/cli/common.sh tests/cli/example.c tests/random.h
+EXTRA_DIST += tests/qemu/x86.sh tests/qemu/aarch64.sh tests/cli/common.sh tests/cli/example.c tests/random.h
 
 TEST_EXTENSIONS = .sh
 TESTS += $(lints) $(kernel_tests) $(cli_tests) $(fault_scripts)
@@ -29,7 +29,12 @@ AM_TESTS_ENVIRONMENT = OMP_WAIT_POLICY=passive; export OMP_WAIT_POLICY; \
 
 check-long:
 	SLUICE_TEST_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
-.PHONY: check-long
+
+# Other processors, emulated: needs qemu-user, and gcc-aarch64-linux-gnu for the second.
+check-qemu: all tests/check/check_rungs
+	$(srcdir)/tests/qemu/x86.sh .
+	$(srcdir)/tests/qemu/aarch64.sh .
+.PHONY: check-long check-qemu
 
 check_values = tests/check/values.h tests/check/values.c
 tests_check_check_kernels_SOURCES = tests/check/check_kernels.c $(check_values)
