@@ -235,6 +235,54 @@ static void test_drafts_after_rewind(void **unused)
     pair_close(&p);
 }
 
+/* Logits after FILLED pseudo-random positions and three computed ones. */
+static void logits_after_fill(const struct pair *p, unsigned threads, float *logits)
+{
+    struct sluice_err err = {0};
+    sluice_engine *engine = NULL;
+    sluice_session *s = NULL;
+    enum { FILLED = 170 };
+    const struct sluice_engine_opts opts = {.threads = threads, .mtp = 1};
+    const struct sluice_session_opts session = {.chunk = 16, .context = 200};
+    check_status(sluice_engine_open(&engine, converted("tiny-v32", "quality"), &opts, &err), &err);
+    check_status(sluice_session_open(&s, engine, &session, &err), &err);
+    assert_int_equal(sluice_session_fill(s, p->g.tokens, 201, &err), SLUICE_ECONTEXT);
+    check_status(sluice_session_sync(s, p->g.tokens, 20, NULL, &err), &err);
+    check_status(sluice_session_fill(s, p->g.tokens, FILLED, &err), &err);
+    assert_int_equal(sluice_session_length(s), FILLED);
+    assert_null(sluice_session_logits(s));
+    check_status(sluice_session_sync(s, p->g.tokens, FILLED + 2, NULL, &err), &err);
+    check_status(sluice_session_step(s, p->g.tokens[FILLED + 2], &err), &err);
+    memcpy(logits, sluice_session_logits(s), p->g.vocab * sizeof *logits);
+    struct sluice_stats stats;
+    sluice_session_stats(s, &stats);
+    assert_int_equal(stats.prefill_tokens, 20 + 2); /* filling is not computing */
+    assert_true(stats.sparse_queries > 0);
+    double total = 0;
+    for (int i = 0; i < SLUICE_PARTS; i++)
+        total += stats.part_seconds[i];
+    assert_true(total > 0 && total <= stats.prefill_seconds + stats.decode_seconds);
+    assert_true(stats.touched_bytes > 0);
+    sluice_session_close(&s);
+    sluice_engine_close(&engine);
+}
+
+static void test_fill(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    pair_open(&p, false);
+    float *a = calloc(p.g.vocab, sizeof *a), *b = calloc(p.g.vocab, sizeof *b);
+    logits_after_fill(&p, 1, a);
+    logits_after_fill(&p, 3, b);
+    assert_memory_equal(a, b, p.g.vocab * sizeof *a);
+    for (size_t i = 0; i < p.g.vocab; i++)
+        assert_true(a[i] == a[i]);
+    free(a);
+    free(b);
+    pair_close(&p);
+}
+
 static int stop_at_48(void *user, size_t done, size_t total)
 {
     (void)user;
@@ -302,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_cuts_tiny), cmocka_unit_test(test_cuts_demo),
         cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_drafts_after_rewind),
         cmocka_unit_test(test_cancel),    cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_fill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
