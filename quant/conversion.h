@@ -189,6 +189,9 @@ struct sl_plan {
 /* True when FILE holds ROLE. */
 bool sl_plan_has(const struct sl_config *c, const struct sl_plan_file *file, enum sl_role role);
 
+/* Lists the files only. */
+int sl_plan_list(struct sl_plan *plan, const struct sl_config *config, struct sluice_err *err);
+
 /* Lists the files and checks every tensor they need; missing ones are named together. */
 int sl_plan_open(struct sl_plan *plan, const struct sl_checkpoint *c,
                  const struct sl_config *config, struct sluice_err *err);
@@ -203,8 +206,25 @@ struct sl_buffer {
 };
 int sl_buffer_reserve(struct sl_buffer *b, size_t size, struct sluice_err *err);
 
+/* Where a container's numbers come from: convert.c's are a checkpoint's, synth.c's are random.  The
+ * members are as the functions sl_convert_… and sl_matrix_fits_bf16() below. */
+struct sl_conversion;
+struct sl_maker {
+    int (*matrix)(struct sl_conversion *c, enum sl_role role, uint32_t layer, uint32_t expert,
+                  const struct sl_packing *packing, struct sl_writer *writer, uint8_t *out,
+                  struct sl_error *error, struct sluice_err *err);
+    int (*fits_bf16)(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
+                     uint32_t expert, bool *exact, struct sluice_err *err);
+    int (*embedding)(struct sl_conversion *c, enum sl_dtype dtype, struct sl_writer *writer,
+                     float *scales, struct sl_error *error, struct sluice_err *err);
+    int (*vector)(struct sl_conversion *c, enum sl_role role, uint32_t layer,
+                  struct sl_writer *writer, struct sluice_err *err);
+};
+
 struct sl_conversion {
-    const struct sl_checkpoint *checkpoint;
+    const struct sl_maker *make;
+    const struct sl_checkpoint *checkpoint; /* NULL: synthetic, with the text of its config.json */
+    const char *config_text;
     struct sl_config config;
     const struct sl_profile *profile;
     const struct sl_quantize_opts *opts;
@@ -232,12 +252,24 @@ int sl_convert_matrix(struct sl_conversion *c, enum sl_role role, uint32_t layer
 int sl_matrix_fits_bf16(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
                         uint32_t expert, bool *exact, struct sluice_err *err);
 
-/* rows.c.  The embedding's dtype, and its rows, followed by the scales when INT8. */
+/* files.c.  The embedding's dtype. */
 int sl_embedding_dtype(const struct sl_conversion *c, enum sl_dtype *dtype, struct sluice_err *err);
+
+/* rows.c.  The embedding's rows, followed by the scales when INT8; and a vector. */
 int sl_convert_embedding(struct sl_conversion *c, enum sl_dtype dtype, struct sl_writer *writer,
                          float *scales, struct sl_error *error, struct sluice_err *err);
 int sl_convert_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer,
                       struct sl_writer *writer, struct sluice_err *err);
+
+/*
+ * convert.c.  Open: threads, kernels, PROFILE, the recipe's digest; make, opts and dest are set.
+ * Run: with source, configuration and plan known too, opens DEST and writes what is missing.
+ * Close: releases all that C holds but the checkpoint; also after an error.
+ */
+int sl_conversion_open(struct sl_conversion *c, const char *profile, struct sluice_err *err);
+int sl_conversion_run(struct sl_conversion *c, struct sl_quantize_report *report,
+                      struct sluice_err *err);
+void sl_conversion_close(struct sl_conversion *c);
 
 /* files.c.  Writes one file of the plan. */
 int sl_write_file(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err);

@@ -173,8 +173,8 @@ static int refuse(const char *path, const char *why, struct sluice_err *err)
 static int check_not_source(const struct sl_conversion *c, struct sluice_err *err)
 {
     struct stat a, b;
-    if (stat(c->checkpoint->dir, &a) == 0 && stat(c->dest, &b) == 0 && a.st_dev == b.st_dev &&
-        a.st_ino == b.st_ino)
+    if (c->checkpoint && stat(c->checkpoint->dir, &a) == 0 && stat(c->dest, &b) == 0 &&
+        a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return sl_fail(err, SLUICE_EARG, "%s is the source itself; give another destination",
                        c->dest);
     return 0;
@@ -442,47 +442,69 @@ static int print_recipe(struct sl_conversion *c, struct sluice_err *err)
     return 0;
 }
 
+static const struct sl_maker from_checkpoint = {
+    .matrix = sl_convert_matrix,
+    .fits_bf16 = sl_matrix_fits_bf16,
+    .embedding = sl_convert_embedding,
+    .vector = sl_convert_vector,
+};
+
+int sl_conversion_open(struct sl_conversion *c, const char *profile, struct sluice_err *err)
+{
+    const struct sl_rung *rung = sl_rung_chosen(err);
+    c->lock = -1;
+    c->team = sl_team_make(c->opts->threads);
+    c->fitting.fast = c->opts->fast;
+    if (!rung || !(c->profile = sl_profile_find(profile ? profile : "quality", err)))
+        return SLUICE_EARG;
+    c->fitting.ops = rung->ops;
+    return print_recipe(c, err);
+}
+
+int sl_conversion_run(struct sl_conversion *c, struct sl_quantize_report *report,
+                      struct sluice_err *err)
+{
+    bool finished = false;
+    int status = open_dest(c, &finished, err);
+    if (status == 0)
+        status = write_files(c, finished, report, err);
+    return status < 0 ? status : measure_container(c, &report->container_bytes, err);
+}
+
+void sl_conversion_close(struct sl_conversion *c)
+{
+    if (c->lock >= 0)
+        close(c->lock);
+    sl_plan_close(&c->plan);
+    free(c->raw.data);
+    free(c->packed.data);
+    free(c->scratch.data);
+    free(c->results.data);
+}
+
 int sl_quantize(const char *source, const char *dest, const struct sl_quantize_opts *opts,
                 struct sl_quantize_report *report, struct sluice_err *err)
 {
     static const struct sl_quantize_opts defaults = {0};
     struct sl_quantize_report unwanted;
     struct sl_checkpoint *checkpoint = NULL;
-    bool finished = false;
     double start = sl_now();
-    opts = opts ? opts : &defaults;
     report = report ? report : &unwanted;
     *report = (struct sl_quantize_report){0};
-    const struct sl_rung *rung = sl_rung_chosen(err);
-    if (!rung)
-        return SLUICE_EARG;
     struct sl_conversion c = {
-        .opts = opts,
+        .make = &from_checkpoint,
+        .opts = opts ? opts : &defaults,
         .dest = dest,
-        .lock = -1,
-        .team = sl_team_make(opts->threads),
-        .fitting = {.ops = rung->ops, .fast = opts->fast},
     };
-    c.profile = sl_profile_find(opts->profile ? opts->profile : "quality", err);
-    int status = c.profile ? print_recipe(&c, err) : SLUICE_EARG;
+    int status = sl_conversion_open(&c, c.opts->profile, err);
     if (status == 0)
         status = open_source(&c, &checkpoint, source, err);
     if (status == 0)
-        status = open_dest(&c, &finished, err);
-    if (status == 0)
-        status = write_files(&c, finished, report, err);
-    if (status == 0)
-        status = measure_container(&c, &report->container_bytes, err);
+        status = sl_conversion_run(&c, report, err);
     report->source_bytes = c.plan.source_bytes;
     report->weights = c.plan.weights;
     report->seconds = sl_now() - start;
-    if (c.lock >= 0)
-        close(c.lock);
-    sl_plan_close(&c.plan);
+    sl_conversion_close(&c);
     sl_checkpoint_close(&checkpoint);
-    free(c.raw.data);
-    free(c.packed.data);
-    free(c.scratch.data);
-    free(c.results.data);
     return status;
 }

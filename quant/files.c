@@ -60,7 +60,7 @@ static int declare_matrix(struct resident *r, enum sl_role role, const char *nam
     char text[256];
     int status = 0;
     if (sl_profile_is_reference(c->profile))
-        status = sl_matrix_fits_bf16(c, role, r->file->layer, 0, &exact, r->err);
+        status = c->make->fits_bf16(c, role, r->file->layer, 0, &exact, r->err);
     if (status < 0)
         return status;
     struct sl_packing *p = &r->packing[role];
@@ -71,6 +71,17 @@ static int declare_matrix(struct resident *r, enum sl_role role, const char *nam
     if (status == 0)
         status = sl_writer_meta(&r->writer, "pack:", name, text, r->err);
     return status < 0 ? status : sl_writer_error(&r->writer, name, NULL, r->err);
+}
+
+int sl_embedding_dtype(const struct sl_conversion *c, enum sl_dtype *dtype, struct sluice_err *err)
+{
+    bool exact = false;
+    *dtype = SL_I8;
+    if (!sl_profile_is_reference(c->profile))
+        return 0;
+    int status = c->make->fits_bf16(c, SL_EMBED, 0, 0, &exact, err);
+    *dtype = exact ? SL_BF16 : SL_F32;
+    return status;
 }
 
 static int declare_embedding(struct resident *r, enum sl_role role, const char *name)
@@ -102,8 +113,8 @@ static int declare_vector(struct resident *r, enum sl_role role, const char *nam
 static int write_matrix(struct resident *r, enum sl_role role, const char *name)
 {
     struct sl_error error;
-    int status = sl_convert_matrix(r->c, role, r->file->layer, 0, &r->packing[role], &r->writer,
-                                   NULL, &error, r->err);
+    int status = r->c->make->matrix(r->c, role, r->file->layer, 0, &r->packing[role], &r->writer,
+                                    NULL, &error, r->err);
     return status < 0 ? status : sl_writer_error(&r->writer, name, &error, r->err);
 }
 
@@ -111,8 +122,8 @@ static int write_embedding(struct resident *r, enum sl_role role, const char *na
 {
     struct sl_error error;
     (void)role;
-    int status = sl_convert_embedding(r->c, r->embedding, &r->writer, r->embedding_scale, &error,
-                                      r->err);
+    int status = r->c->make->embedding(r->c, r->embedding, &r->writer, r->embedding_scale, &error,
+                                       r->err);
     if (status == 0)
         status = sl_writer_error(&r->writer, name, &error, r->err);
     if (status == 0 && r->embedding == SL_I8)
@@ -124,7 +135,7 @@ static int write_embedding(struct resident *r, enum sl_role role, const char *na
 static int write_vector(struct resident *r, enum sl_role role, const char *name)
 {
     (void)name;
-    return sl_convert_vector(r->c, role, r->file->layer, &r->writer, r->err);
+    return r->c->make->vector(r->c, role, r->file->layer, &r->writer, r->err);
 }
 
 static int declare_resident(struct resident *r)
@@ -187,7 +198,7 @@ static int choose_packing(struct experts *e, enum sl_role role, struct sl_packin
     struct sl_conversion *c = e->c;
     bool exact = sl_profile_is_reference(c->profile);
     for (uint32_t i = 0; exact && i < c->config.experts; i++) {
-        int status = sl_matrix_fits_bf16(c, role, e->layer, i, &exact, err);
+        int status = c->make->fits_bf16(c, role, e->layer, i, &exact, err);
         if (status < 0)
             return status;
     }
@@ -243,11 +254,11 @@ static int write_expert(struct experts *e, uint32_t expert, struct sluice_err *e
 {
     struct sl_conversion *c = e->c;
     struct sl_error gate_up, down;
-    int status = sl_convert_matrix(c, SL_EXPERT_GATE_UP, e->layer, expert, &e->layout.gate_up, NULL,
-                                   e->block, &gate_up, err);
+    int status = c->make->matrix(c, SL_EXPERT_GATE_UP, e->layer, expert, &e->layout.gate_up, NULL,
+                                 e->block, &gate_up, err);
     if (status == 0)
-        status = sl_convert_matrix(c, SL_EXPERT_DOWN, e->layer, expert, &e->layout.down, NULL,
-                                   e->block + e->layout.down_offset, &down, err);
+        status = c->make->matrix(c, SL_EXPERT_DOWN, e->layer, expert, &e->layout.down, NULL,
+                                 e->block + e->layout.down_offset, &down, err);
     if (status < 0)
         return status;
     e->errors[2 * expert] = (float)sl_error_relative(&gate_up);

@@ -87,6 +87,16 @@ static int add_file(const struct sl_conversion *c, json_t *files, const char *na
     return json_object_set_new(files, name, entry) == 0 ? 0 : no_memory(err);
 }
 
+/* What a synthetic container has instead of copied files. */
+static int write_config(const struct sl_conversion *c, json_t *files, struct sluice_err *err)
+{
+    char path[SL_PATH_MAX];
+    int status = sl_path_join(path, c->dest, "config.json", err);
+    if (status == 0)
+        status = sl_file_replace(path, c->config_text, strlen(c->config_text), err);
+    return status < 0 ? status : add_file(c, files, "config.json", err);
+}
+
 /* X with the 7 digits that a float has. */
 static json_t *rounded(double x)
 {
@@ -160,8 +170,8 @@ static json_t *make_root(const struct sl_conversion *c, json_t *files, json_t *e
     char tool[64];
     snprintf(tool, sizeof tool, "sluice %s", sluice_version());
     json_t *source = json_pack("{s:s, s:I, s:I}", "digest", c->source, "files",
-                               (json_int_t)c->checkpoint->n_shards, "tensors",
-                               (json_int_t)c->checkpoint->n_tensors);
+                               (json_int_t)(c->checkpoint ? c->checkpoint->n_shards : 0), "tensors",
+                               (json_int_t)(c->checkpoint ? c->checkpoint->n_tensors : 0));
     return json_pack("{s:i, s:s, s:s, s:o, s:o, s:O, s:O}", "format", SL_FORMAT_VERSION, "tool",
                      tool, "profile", c->profile->name, "recipe",
                      sl_recipe_json(c->profile, c->fitting.fast), "source", source, "files", files,
@@ -182,9 +192,10 @@ static int write_root(const struct sl_conversion *c, const json_t *root, struct 
 int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err)
 {
     char *names[SL_MAX_COPIED];
-    size_t n_names;
+    size_t n_names = 0;
     json_t *files = json_object(), *errors = json_object(), *root = NULL;
-    int status = sl_list_copied(c->checkpoint->dir, names, &n_names, err);
+    int status = c->checkpoint ? sl_list_copied(c->checkpoint->dir, names, &n_names, err)
+                               : write_config(c, files, err);
     c->file = SL_MANIFEST;
     for (size_t i = 0; i < n_names; i++) {
         if (status == 0)

@@ -149,14 +149,18 @@ static int check_missing(struct checking *k)
                    k->checkpoint->dir, k->missing, k->names);
 }
 
+int sl_plan_list(struct sl_plan *plan, const struct sl_config *config, struct sluice_err *err)
+{
+    *plan = (struct sl_plan){0};
+    int status = check_embedding(config, err);
+    return status < 0 ? status : list_files(plan, config, err);
+}
+
 int sl_plan_open(struct sl_plan *plan, const struct sl_checkpoint *c,
                  const struct sl_config *config, struct sluice_err *err)
 {
     struct checking k = {.checkpoint = c, .config = config, .plan = plan, .err = err};
-    *plan = (struct sl_plan){0};
-    int status = check_embedding(config, err);
-    if (status == 0)
-        status = list_files(plan, config, err);
+    int status = sl_plan_list(plan, config, err);
     if (status == 0)
         status = check_missing(&k);
     for (size_t i = 0; status == 0 && i < plan->n_files; i++) {

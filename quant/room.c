@@ -52,6 +52,8 @@ static int add_copied(struct room *r, struct sluice_err *err)
     char *names[SL_MAX_COPIED], path[SL_PATH_MAX];
     size_t n;
     struct stat info;
+    if (!r->c->checkpoint)
+        return 0;
     int status = sl_list_copied(r->c->checkpoint->dir, names, &n, err);
     for (size_t i = 0; i < n; i++) {
         if (sl_path_join(path, r->c->checkpoint->dir, names[i], NULL) == 0 &&

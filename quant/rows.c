@@ -27,17 +27,6 @@ struct row_result {
     bool bad;
 };
 
-int sl_embedding_dtype(const struct sl_conversion *c, enum sl_dtype *dtype, struct sluice_err *err)
-{
-    bool exact = false;
-    *dtype = SL_I8;
-    if (!sl_profile_is_reference(c->profile))
-        return 0;
-    int status = sl_matrix_fits_bf16(c, SL_EMBED, 0, 0, &exact, err);
-    *dtype = exact ? SL_BF16 : SL_F32;
-    return status;
-}
-
 /* code = x · 127/max, rounded; scale = max/127. */
 static float row_to_int8(const float *x, size_t n, int8_t *code)
 {

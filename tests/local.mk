@@ -9,7 +9,8 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokeni
     tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
-model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles
+model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
+    tests/model/test_synth
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
@@ -105,6 +106,9 @@ tests_model_test_golden_LDADD = $(model_libs)
 tests_model_test_same_bits_SOURCES = tests/model/test_same_bits.c $(model_harness)
 tests_model_test_same_bits_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_same_bits_LDADD = $(model_libs)
+tests_model_test_synth_SOURCES = tests/model/test_synth.c $(model_harness) $(scratch)
+tests_model_test_synth_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_synth_LDADD = $(model_libs)
 tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)

@@ -26,6 +26,7 @@ sluice_SOURCES = \
     tools/sluice.c \
     tools/verbs.h \
     tools/quantize/verb_quantize.c \
+    tools/synth/verb_synth.c \
     tools/run/verb_run.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \

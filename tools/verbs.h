@@ -4,6 +4,7 @@
 #define SL_TOOLS_VERBS_H
 
 int sl_verb_quantize(int argc, char **argv);
+int sl_verb_synth(int argc, char **argv);
 int sl_verb_run(int argc, char **argv);
 int sl_verb_inspect(int argc, char **argv);
 int sl_verb_verify(int argc, char **argv);

@@ -272,7 +272,6 @@ static int read_generation(struct sl_config *c, const char *dir, struct sluice_e
     char path[SL_PATH_MAX];
     json_t *root = NULL;
     double one = 1, temperature, top_p;
-    c->temperature = c->top_p = 1;
     int status = sl_path_join(path, dir, "generation_config.json", err);
     if (status < 0 || !sl_file_exists(path))
         return status;
@@ -287,6 +286,23 @@ done:
     return status;
 }
 
+int sl_config_parse(struct sl_config *c, const json_t *root, const char *path,
+                    struct sluice_err *err)
+{
+    size_t n = sizeof required / sizeof *required, n_sparse = sizeof indexer / sizeof *indexer;
+    int status;
+    *c = (struct sl_config){.temperature = 1, .top_p = 1};
+    if ((status = read_architecture(c, root, path, err)) ||
+        (status = read_ints(c, root, path, required, n, err)) ||
+        (status = refuse_variants(c, root, path, err)) ||
+        (status = read_rope(c, root, path, err)) || (status = read_rest(c, root, path, err)))
+        return status;
+    if (strcmp(c->architecture, "deepseek_v32") == 0 &&
+        (status = read_ints(c, root, path, indexer, n_sparse, err)))
+        return status;
+    return check_relations(c, path, err);
+}
+
 int sl_config_read(struct sl_config *c, const char *dir, struct sluice_err *err)
 {
     char path[SL_PATH_MAX];
@@ -295,18 +311,8 @@ int sl_config_read(struct sl_config *c, const char *dir, struct sluice_err *err)
     int status = sl_path_join(path, dir, "config.json", err);
     if (status < 0 || (status = sl_json_read(path, MAX_CONFIG_BYTES, &root, err)) < 0)
         return status;
-    size_t n = sizeof required / sizeof *required, n_sparse = sizeof indexer / sizeof *indexer;
-    if ((status = read_architecture(c, root, path, err)) ||
-        (status = read_ints(c, root, path, required, n, err)) ||
-        (status = refuse_variants(c, root, path, err)) ||
-        (status = read_rope(c, root, path, err)) || (status = read_rest(c, root, path, err)))
-        goto done;
-    if (strcmp(c->architecture, "deepseek_v32") == 0 &&
-        (status = read_ints(c, root, path, indexer, n_sparse, err)))
-        goto done;
-    if ((status = check_relations(c, path, err)) == 0)
+    if ((status = sl_config_parse(c, root, path, err)) == 0)
         status = read_generation(c, dir, err);
-done:
     json_decref(root);
     return status;
 }

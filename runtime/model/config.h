@@ -3,6 +3,7 @@
 #ifndef SL_MODEL_CONFIG_H
 #define SL_MODEL_CONFIG_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -55,6 +56,10 @@ struct sl_config {
  * function, biases, no q_lora, …) are SLUICE_EUNSUPPORTED with the key, found and wanted.
  */
 int sl_config_read(struct sl_config *c, const char *dir, struct sluice_err *err);
+
+/* The same from a parsed config.json, called PATH in messages. */
+int sl_config_parse(struct sl_config *c, const json_t *root, const char *path,
+                    struct sluice_err *err);
 
 static inline bool sl_layer_is_moe(const struct sl_config *c, uint32_t layer)
 {
