@@ -15,11 +15,13 @@ static void store_floats(enum sl_cache type, const float *x, size_t n, uint8_t *
         memcpy(p, x, 4 * n);
         return;
     }
-    for (size_t i = 0; i < n; i += SL_LANES) {
+    size_t i = 0;
+    for (; i + SL_LANES <= n; i += SL_LANES)
+        vi_store_u16(p + 2 * i, vf_to_bf16(vf_load(x + i)));
+    if (i < n) {
         uint16_t half[SL_LANES];
-        size_t have = sl_least(n - i, SL_LANES);
-        vi_store_u16(half, vf_to_bf16(vf_load_n(x + i, have)));
-        memcpy(p + 2 * i, half, 2 * have);
+        vi_store_u16(half, vf_to_bf16(vf_load_n(x + i, n - i)));
+        memcpy(p + 2 * i, half, 2 * (n - i));
     }
 }
 

@@ -146,8 +146,15 @@ void SL_WIDE(rope_interleaved)(float *x, const float *cosine, const float *sine,
 
 void SL_WIDE(rope_half)(float *x, const float *cosine, const float *sine, size_t pairs)
 {
-    for (size_t i = 0; i < pairs; i += SL_LANES) {
-        size_t n = sl_least(pairs - i, SL_LANES);
+    size_t i = 0;
+    for (; i + SL_LANES <= pairs; i += SL_LANES) {
+        vf a = vf_load(x + i), b = vf_load(x + pairs + i);
+        turn(&a, &b, vf_load(cosine + i), vf_load(sine + i));
+        vf_store(x + i, a);
+        vf_store(x + pairs + i, b);
+    }
+    if (i < pairs) {
+        size_t n = pairs - i;
         vf a = vf_load_n(x + i, n), b = vf_load_n(x + pairs + i, n);
         turn(&a, &b, vf_load_n(cosine + i, n), vf_load_n(sine + i, n));
         vf_store_n(x + i, a, n);
