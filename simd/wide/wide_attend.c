@@ -118,8 +118,8 @@ struct four {
 static inline struct four four_rows(const struct rows *r, size_t j)
 {
     struct four f;
-    SL_UNROLL for (size_t i = 0; i < 4; i++)
-    {
+    SL_UNROLL
+    for (size_t i = 0; i < 4; i++) {
         size_t at = sl_least(j + i, r->n - 1);
         f.codes[i] = codes_at(r, at);
         f.tail[i] = tail_at(r, at);
@@ -133,15 +133,22 @@ static inline void dot_group(const int8_t *q, const struct four *f, size_t at, s
 {
     vi acc[4];
     size_t i = 0;
-    SL_UNROLL for (size_t key = 0; key < 4; key++) acc[key] = vi_set(0);
+    SL_UNROLL
+    for (size_t key = 0; key < 4; key++)
+        acc[key] = vi_set(0);
     for (; i + 64 <= n; i += 64)
-        SL_UNROLL for (size_t key = 0; key < 4; key++)
-            acc[key] = vw_dot(acc[key], vw_load(f->codes[key] + at + i), vx_load(q + at + i));
+        SL_UNROLL
+    for (size_t key = 0; key < 4; key++)
+        acc[key] = vw_dot(acc[key], vw_load(f->codes[key] + at + i), vx_load(q + at + i));
     if (i < n)
-        SL_UNROLL for (size_t key = 0; key < 4; key++) acc[key] = vw_dot(
-            acc[key], vw_load_n(f->codes[key] + at + i, n - i), vx_load_n(q + at + i, n - i));
+        SL_UNROLL
+    for (size_t key = 0; key < 4; key++)
+        acc[key] = vw_dot(acc[key], vw_load_n(f->codes[key] + at + i, n - i),
+                          vx_load_n(q + at + i, n - i));
     vi_sum4(acc[0], acc[1], acc[2], acc[3], dot);
-    SL_UNROLL for (size_t key = 0; key < 4; key++) dot[key] += bias;
+    SL_UNROLL
+    for (size_t key = 0; key < 4; key++)
+        dot[key] += bias;
 }
 
 /* Adds one group's part to the scores of all rows. */
@@ -155,8 +162,10 @@ static void score_group(const struct rows *r, const struct sl_query *query, size
         struct four f = four_rows(r, j);
         int32_t dot[4];
         dot_group(query->q, &f, at, n, vw_bias(sum), dot);
-        SL_UNROLL for (size_t key = 0; key < 4; key++) score[j + key] = fmaf(
-            (float)dot[key], query->scale[g] * scale_of(f.tail[key], g), score[j + key]);
+        SL_UNROLL
+        for (size_t key = 0; key < 4; key++)
+            score[j + key] = fmaf((float)dot[key], query->scale[g] * scale_of(f.tail[key], g),
+                                  score[j + key]);
     }
 }
 
@@ -174,10 +183,14 @@ SL_INLINE void score_rows(enum sl_cache type, const struct rows *r, const struct
         float latent[4], rope[4];
         if (type != SL_CACHE_INT8)
             dot_floats(type, query->f, f.codes, kv->latent_dim, latent);
-        SL_UNROLL for (size_t key = 0; key < 4; key++) f.tail[key] += rope_at;
+        SL_UNROLL
+        for (size_t key = 0; key < 4; key++)
+            f.tail[key] += rope_at;
         dot_floats(type, query->rope, f.tail, kv->rope_dim, rope);
-        SL_UNROLL for (size_t key = 0; key < 4; key++) score[j + key] =
-            ((type == SL_CACHE_INT8 ? score[j + key] : latent[key]) + rope[key]) * scale;
+        SL_UNROLL
+        for (size_t key = 0; key < 4; key++)
+            score[j + key] = ((type == SL_CACHE_INT8 ? score[j + key] : latent[key]) + rope[key]) *
+                             scale;
     }
 }
 
@@ -220,15 +233,20 @@ SL_INLINE vf load_value(enum sl_cache type, const uint8_t *codes, size_t i)
 SL_INLINE void add_values(enum sl_cache type, const struct rows *r, const float *weight, size_t i,
                           size_t tile, float *out)
 {
-    vf acc[8];
-    SL_UNROLL for (size_t t = 0; t < tile; t++) acc[t] = vf_set(0);
+    vf acc[SL_VALUE_TILE];
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        acc[t] = vf_set(0);
     for (size_t j = 0; j < r->n; j++) {
         const uint8_t *codes = codes_at(r, j);
         vf w = vf_set(weight[j]);
-        SL_UNROLL for (size_t t = 0; t < tile; t++)
+        SL_UNROLL
+        for (size_t t = 0; t < tile; t++)
             acc[t] = vf_fma(w, load_value(type, codes, i + t * SL_LANES), acc[t]);
     }
-    SL_UNROLL for (size_t t = 0; t < tile; t++) vf_store(out + i + t * SL_LANES, acc[t]);
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        vf_store(out + i + t * SL_LANES, acc[t]);
 }
 
 /* The last outputs, fewer than 16. */

@@ -80,12 +80,14 @@ SL_INLINE void dot_run(bool lut, vbook book, const uint8_t *code, const struct v
         return;
     }
 #endif
-    SL_UNROLL for (size_t t = 0; t < tile; t++) dot[t] = vi_set(vw_bias(sum_at(&v[t], k, run)));
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        dot[t] = vi_set(vw_bias(sum_at(&v[t], k, run)));
     for (size_t i = k; i < k + run; i += 8) {
         vw low, high;
         code = load_weights(lut, book, code, &low, &high);
-        SL_UNROLL for (size_t t = 0; t < tile; t++)
-        {
+        SL_UNROLL
+        for (size_t t = 0; t < tile; t++) {
             dot[t] = vw_dot(dot[t], low, vx_load4(v[t].q + i));
             dot[t] = vw_dot(dot[t], high, vx_load4(v[t].q + i + 4));
         }
@@ -100,23 +102,29 @@ SL_INLINE void panel_integer(const struct sl_packing *p, const uint8_t *panel, b
     size_t cols = sl_padded_cols(p->cols), super = (size_t)p->group * SL_SUPER;
     vbook book = vbook_load(p->codebook);
     const uint8_t *code = panel + SL_ROW_SCALES;
-    vf acc[8];
-    SL_UNROLL for (size_t t = 0; t < tile; t++) acc[t] = vf_set(0);
+    vf acc[SL_GEMM_TILE];
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        acc[t] = vf_set(0);
     for (size_t k0 = 0; k0 < cols; k0 += super) {
         const uint8_t *scales = code;
         size_t end = sl_least(k0 + super, cols);
         code += sl_super_scale_bytes(p->scale);
         for (size_t k = k0; k < end; k += run) {
             vf w = load_scales(p->scale, scales, (k - k0) / p->group);
-            vi dot[8];
+            vi dot[SL_GEMM_TILE];
             dot_run(lut, book, code, v, k, run, tile, dot);
             code += sl_code_bytes(lut ? SL_CODE_LUT4 : SL_CODE_INT8, run);
-            SL_UNROLL for (size_t t = 0; t < tile; t++) acc[t] = vf_fma(
-                vi_to_f(dot[t]), vf_mul(w, vf_set(v[t].scale[k / SL_BLOCK])), acc[t]);
+            SL_UNROLL
+            for (size_t t = 0; t < tile; t++)
+                acc[t] = vf_fma(vi_to_f(dot[t]), vf_mul(w, vf_set(v[t].scale[k / SL_BLOCK])),
+                                acc[t]);
         }
     }
     vf row_scale = vf_load(panel);
-    SL_UNROLL for (size_t t = 0; t < tile; t++) y[t] = vf_mul(acc[t], row_scale);
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        y[t] = vf_mul(acc[t], row_scale);
 }
 
 /* The same for a float matrix: input k goes into chain k mod 4. */
@@ -125,24 +133,30 @@ SL_INLINE void panel_float(const struct sl_packing *p, const uint8_t *panel, boo
 {
     vf chain[2][4];
     size_t bytes = bf16 ? 2 * SL_PANEL : 4 * SL_PANEL, whole = p->cols / 4 * 4;
-    SL_UNROLL for (size_t t = 0; t < tile; t++) SL_UNROLL for (size_t c = 0; c < 4; c++)
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        SL_UNROLL
+    for (size_t c = 0; c < 4; c++)
         chain[t][c] = vf_set(0);
     for (size_t k = 0; k < whole; k += 4, panel += 4 * bytes)
-        SL_UNROLL for (size_t c = 0; c < 4; c++)
-        {
-            vf w = bf16 ? vf_load_bf16(panel + c * bytes) : vf_load(panel + c * bytes);
-            SL_UNROLL for (size_t t = 0; t < tile; t++)
-                chain[t][c] = vf_fma(w, vf_set(v[t].f[k + c]), chain[t][c]);
-        }
-    SL_UNROLL for (size_t c = 0; c < 3; c++)
-    {
+        SL_UNROLL
+    for (size_t c = 0; c < 4; c++) {
+        vf w = bf16 ? vf_load_bf16(panel + c * bytes) : vf_load(panel + c * bytes);
+        SL_UNROLL
+        for (size_t t = 0; t < tile; t++)
+            chain[t][c] = vf_fma(w, vf_set(v[t].f[k + c]), chain[t][c]);
+    }
+    SL_UNROLL
+    for (size_t c = 0; c < 3; c++) {
         if (whole + c >= p->cols)
             break;
         vf w = bf16 ? vf_load_bf16(panel + c * bytes) : vf_load(panel + c * bytes);
-        SL_UNROLL for (size_t t = 0; t < tile; t++)
+        SL_UNROLL
+        for (size_t t = 0; t < tile; t++)
             chain[t][c] = vf_fma(w, vf_set(v[t].f[whole + c]), chain[t][c]);
     }
-    SL_UNROLL for (size_t t = 0; t < tile; t++)
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
         y[t] = vf_add(vf_add(chain[t][0], chain[t][1]), vf_add(chain[t][2], chain[t][3]));
 }
 

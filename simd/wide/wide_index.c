@@ -52,14 +52,18 @@ SL_INLINE vf add_heads(const struct sl_index_query *query, const uint8_t *panel,
 {
     size_t dim = query->dim;
     const int8_t *q = query->q + h * dim;
-    vi dot[8];
-    SL_UNROLL for (size_t t = 0; t < tile; t++) dot[t] = vi_set(vw_bias(sum[t]));
+    vi dot[SL_HEAD_TILE];
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        dot[t] = vi_set(vw_bias(sum[t]));
     for (size_t k = 0; k < dim; k += 4) {
         vw key = vw_load(panel + k * SL_KEY_PANEL);
-        SL_UNROLL for (size_t t = 0; t < tile; t++)
+        SL_UNROLL
+        for (size_t t = 0; t < tile; t++)
             dot[t] = vw_dot(dot[t], key, vx_load4(q + t * dim + k));
     }
-    SL_UNROLL for (size_t t = 0; t < tile; t++)
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
         acc = vf_fma(vi_to_f(vi_max(dot[t], vi_set(0))), vf_set(query->weight[h + t]), acc);
     return acc;
 }
@@ -107,10 +111,13 @@ SL_INLINE vf score_float(const struct sl_index_query *query, const uint8_t *pane
         const float *q = query->f + h * query->dim;
         const uint8_t *key = panel;
         vf chain[4];
-        SL_UNROLL for (size_t c = 0; c < 4; c++) chain[c] = vf_set(0);
+        SL_UNROLL
+        for (size_t c = 0; c < 4; c++)
+            chain[c] = vf_set(0);
         for (size_t k = 0; k < query->dim; k += 4)
-            SL_UNROLL for (size_t c = 0; c < 4; c++, key += bytes) chain[c] = vf_fma(
-                bf16 ? vf_load_bf16(key) : vf_load(key), vf_set(q[k + c]), chain[c]);
+            SL_UNROLL
+        for (size_t c = 0; c < 4; c++, key += bytes)
+            chain[c] = vf_fma(bf16 ? vf_load_bf16(key) : vf_load(key), vf_set(q[k + c]), chain[c]);
         vf dot = vf_add(vf_add(chain[0], chain[1]), vf_add(chain[2], chain[3]));
         score = vf_fma(vf_max(dot, vf_set(0)), vf_set(query->weight[h]), score);
     }
