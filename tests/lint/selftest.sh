@@ -161,6 +161,13 @@ build "$h" "$a"
 flags symbols '< sluice_b'
 build "$h" "$a" "$b" 'SLUICE_API void sluice_c(void) {}'
 flags symbols '> sluice_c'
+build "$h" "$a" "$b"
+printf '%s\n' 'void sl_avx2_x(void) {}' >kernel.c
+$CC -c kernel.c -o kernel.o
+ar rc .libs/libsimd_avx2.a kernel.o
+passes symbols
+ar rc .libs/libsimd_avxvnni.a kernel.o
+flags symbols 'defines more than kernels of avxvnni'
 
 # ---- format --------------------------------------------------------------------------------------
 if command -v clang-format-14 >/dev/null; then

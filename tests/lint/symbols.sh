@@ -31,6 +31,21 @@ if [ -n "$alien" ]; then
     status=1
 fi
 
+# Objects built with the flags of an instruction set define its kernels and nothing else: what a
+# linker could pick for other callers would run where the instructions are missing.
+for archive in "$top_builddir"/.libs/libsimd_*.a; do
+    [ -e "$archive" ] || continue
+    rung=${archive##*libsimd_}
+    # shellcheck disable=SC2086
+    stray=$($NM -g --defined-only "$archive" | awk -v prefix="sl_${rung%.a}_" -v skip="$instrumentation" '
+        / [A-Za-z] [^ ]+$/ && index($NF, prefix) != 1 && $NF !~ skip { print "  " $NF }')
+    if [ -n "$stray" ]; then
+        echo "$archive defines more than kernels of ${rung%.a}:" >&2
+        echo "$stray" >&2
+        status=1
+    fi
+done
+
 library=$top_builddir/.libs/libsluice.so
 if [ ! -e "$library" ]; then
     echo "$library: not built (--disable-shared?), its exports are not checked"
