@@ -125,6 +125,27 @@ void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
     s->ws.hooks = s->ws.attention.hooks = hooks;
 }
 
+/* The observer as a hook. */
+static void observe_route(void *user, unsigned layer, size_t position, uint32_t *experts,
+                          const float *weights, size_t n)
+{
+    const sluice_session *s = user;
+    const uint32_t *instead = s->observer.route(s->observer.user, (int32_t)layer, position, experts,
+                                                weights, n);
+    bool good = instead != NULL;
+    for (size_t i = 0; good && i < n; i++)
+        good = instead[i] < s->ws.config->experts && (i == 0 || instead[i - 1] < instead[i]);
+    if (good)
+        memcpy(experts, instead, n * sizeof *experts);
+}
+
+void sluice_session_observe(sluice_session *s, const struct sluice_observer *observer)
+{
+    s->observer = observer ? *observer : (struct sluice_observer){0};
+    s->observing = (struct sl_hooks){.user = s, .route = s->observer.route ? observe_route : NULL};
+    sl_session_set_hooks(s, &s->observing);
+}
+
 /* ---- computing ------------------------------------------------------------------------------ */
 
 static int cancelled(struct sluice_err *err)
@@ -314,7 +335,12 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
     *stats = s->stats;
     stats->expert_uses = s->ws.moe.expert_uses;
     stats->sparse_queries = s->ws.attention.sparse_queries;
-    stats->touched_bytes = s->meter.bytes;
+    memcpy(stats->part_bytes, s->meter.bytes, sizeof stats->part_bytes);
     memcpy(stats->part_seconds, s->meter.seconds, sizeof stats->part_seconds);
-    stats->expert_bytes = s->engine->experts ? sl_experts_bytes_read(s->engine->experts) : 0;
+    if (s->engine->experts) {
+        struct sl_experts_use use = sl_experts_use(s->engine->experts);
+        stats->expert_hits = use.hits;
+        stats->expert_misses = use.misses;
+        stats->expert_bytes = use.bytes_read;
+    }
 }

@@ -39,6 +39,8 @@ struct sluice_session {
     atomic_int cancelled;
     struct sluice_stats stats;
     struct sl_meter meter;
+    struct sluice_observer observer;
+    struct sl_hooks observing; /* its hooks */
 };
 
 /* Sets test hooks; HOOKS stays the caller's. */

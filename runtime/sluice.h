@@ -106,6 +106,10 @@ struct sluice_model_info {
     int32_t context;          /* largest context the model was made for, tokens */
     int32_t eos;              /* id that ends an answer; -1: none */
     int32_t layers;           /* main layers, without MTP */
+    int32_t dense_layers;     /* those of them without experts, the first ones */
+    int32_t experts;          /* routed experts per layer; 0: none */
+    int32_t experts_used;     /* per token and layer */
+    int32_t index_topk;       /* keys that a query selects; 0: the model attends to all */
     int has_mtp;              /* an MTP layer is loaded */
     float temperature;        /* the model's own sampling defaults (generation_config.json) */
     float top_p;
@@ -225,6 +229,23 @@ SLUICE_API int32_t sluice_session_sample(sluice_session *session,
 SLUICE_API int sluice_session_fill(sluice_session *session, const int32_t *tokens, size_t n,
                                    struct sluice_err *err);
 
+/* For measurements and traces. */
+struct sluice_observer {
+    void *user;
+    /*
+     * The experts that LAYER's router chose for the token at POSITION: experts[n], ascending, and
+     * their weights.  Returns NULL, or n other experts to compute with these weights instead (the
+     * model then says something else): ascending ids that exist; a wrong list is ignored.  Called
+     * by the thread that calls sync or step.
+     */
+    const uint32_t *(*route)(void *user, int32_t layer, size_t position, const uint32_t *experts,
+                             const float *weights, size_t n);
+};
+
+/* Copies OBSERVER; NULL: none any more. */
+SLUICE_API void sluice_session_observe(sluice_session *session,
+                                       const struct sluice_observer *observer);
+
 /*
  * Stops the running sync or step soon (before the next layer), or else the next one.  May be called
  * from any thread or signal handler.
@@ -251,13 +272,16 @@ struct sluice_stats {
     uint64_t decode_tokens;  /* computed by step */
     double prefill_seconds;
     double decode_seconds;
-    uint64_t expert_uses;    /* experts a token was routed to */
-    uint64_t expert_bytes;   /* read by the engine's reader, for all sessions */
+    uint64_t expert_uses; /* experts a token was routed to */
+    /* The engine's reader, for all sessions; an expert counts once per layer and chunk. */
+    uint64_t expert_hits;    /* experts in memory when they were wanted */
+    uint64_t expert_misses;  /* experts that had to be read */
+    uint64_t expert_bytes;   /* read for them */
     uint64_t kv_bytes;       /* memory of this session's caches */
     uint64_t sparse_queries; /* (layer, query) pairs that attended to selected keys only */
-    /* Bytes of weights and cache rows that the work went over, each once per chunk of tokens. */
-    uint64_t touched_bytes;
     double part_seconds[SLUICE_PARTS];
+    /* Bytes of weights and cache rows that the work went over, each once per chunk of tokens. */
+    uint64_t part_bytes[SLUICE_PARTS];
 };
 SLUICE_API void sluice_session_stats(const sluice_session *session, struct sluice_stats *stats);
 

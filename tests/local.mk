@@ -5,7 +5,8 @@ lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs
-unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_tokenizer \
+unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
+    tests/unit/test_tokenizer \
     tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
@@ -59,6 +60,7 @@ endif
 
 cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
 cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
+scratch = tests/unit/scratch.h tests/unit/scratch.c
 
 tests_unit_test_team_SOURCES = tests/unit/test_team.c
 tests_unit_test_team_CPPFLAGS = $(cmocka_cppflags)
@@ -68,11 +70,14 @@ tests_unit_test_options_SOURCES = tests/unit/test_options.c
 tests_unit_test_options_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_options_LDADD = libtools.la libbase.la $(cmocka_libs)
 
+tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
+tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
+
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_tokenizer_LDADD = libtext.la libbase.la $(cmocka_libs)
 
-scratch = tests/unit/scratch.h tests/unit/scratch.c
 tests_unit_test_container_SOURCES = tests/unit/test_container.c $(scratch)
 tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)

@@ -19,7 +19,9 @@ libtools_la_SOURCES = \
     tools/common/suggest.c \
     tools/common/suggest.h \
     tools/common/verbtable.c \
-    tools/common/verbtable.h
+    tools/common/verbtable.h \
+    tools/measure/bandwidth.c tools/measure/bandwidth.h \
+    tools/measure/machine.c tools/measure/machine.h
 
 bin_PROGRAMS += sluice
 sluice_SOURCES = \
@@ -28,7 +30,6 @@ sluice_SOURCES = \
     tools/quantize/verb_quantize.c \
     tools/synth/verb_synth.c \
     tools/bench/verb_bench.c tools/bench/report.h tools/bench/report.c \
-    tools/bench/bandwidth.h tools/bench/bandwidth.c \
     tools/run/verb_run.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \

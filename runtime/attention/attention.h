@@ -27,15 +27,15 @@ struct sl_layer_cache {
 void sl_cache_take(struct sl_layer_cache *cache, struct sl_arena *arena, const struct sl_config *c,
                    struct sl_cache_types types, size_t capacity);
 
-/* ---- hooks for tests ------------------------------------------------------------------------ */
+/* ---- hooks ---------------------------------------------------------------------------------- */
 
-/* Sees, and may change, what the model decides.  Never set in production. */
+/* Sees, and may change, what the model decides: for tests and measurements. */
 struct sl_hooks {
     void *user;
     /* The N keys chosen for the query at POSITION, ascending; entries may be replaced. */
     void (*select)(void *user, unsigned layer, size_t position, uint32_t *keys, size_t n);
-    /* The experts chosen, ascending, and their weights. */
-    void (*route)(void *user, unsigned layer, size_t position, const uint32_t *experts,
+    /* The experts chosen, ascending, and their weights; experts may be replaced. */
+    void (*route)(void *user, unsigned layer, size_t position, uint32_t *experts,
                   const float *weights, size_t n);
     /* The residual stream after LAYER: float[n][hidden]. */
     void (*hidden)(void *user, unsigned layer, size_t position, size_t n, const float *hidden);

@@ -118,9 +118,9 @@ static void select_tile(const struct sl_attention_call *call, size_t first, size
     };
     size_t panels = sl_ceil_div(call->position + first + n, SL_KEY_PANEL);
     sl_team_run(&a->compute->team, n * tile.key_items, 1, score_work, &tile);
-    sl_meter_lap(a->compute->meter, SLUICE_PART_INDEXER);
     sl_meter_bytes(a->compute->meter,
                    panels * sl_key_panel_bytes(a->types.index, a->config->index_dim));
+    sl_meter_lap(a->compute->meter, SLUICE_PART_INDEXER);
     sl_team_run(&a->compute->team, n, 1, topk_work, &tile);
     sl_meter_lap(a->compute->meter, SLUICE_PART_TOPK);
 }

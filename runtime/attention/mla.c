@@ -327,7 +327,7 @@ void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
     absorb(&call);
     sl_meter_lap(a->compute->meter, SLUICE_PART_PROJECTIONS);
     sl_team_run(team, n * a->config->heads, HEADS_PER_ITEM, attend_work, &call);
-    sl_meter_lap(a->compute->meter, SLUICE_PART_ATTENTION);
     count_rows(&call);
+    sl_meter_lap(a->compute->meter, SLUICE_PART_ATTENTION);
     project_out(&call, out);
 }

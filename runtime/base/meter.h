@@ -9,15 +9,18 @@
 
 struct sl_meter {
     double seconds[SLUICE_PARTS];
-    uint64_t bytes;
-    double since; /* the end of the last piece */
+    uint64_t bytes[SLUICE_PARTS];
+    double since;         /* the end of the last piece */
+    uint64_t since_bytes; /* touched since then */
 };
 
 /* Begins a run of pieces; M may be NULL here and below. */
 static inline void sl_meter_start(struct sl_meter *m)
 {
-    if (m)
-        m->since = sl_now();
+    if (!m)
+        return;
+    m->since = sl_now();
+    m->since_bytes = 0;
 }
 
 /* What happened since the last call was PART. */
@@ -27,13 +30,16 @@ static inline void sl_meter_lap(struct sl_meter *m, enum sluice_part part)
         return;
     double now = sl_now();
     m->seconds[part] += now - m->since;
+    m->bytes[part] += m->since_bytes;
     m->since = now;
+    m->since_bytes = 0;
 }
 
+/* The piece at work touches BYTES. */
 static inline void sl_meter_bytes(struct sl_meter *m, uint64_t bytes)
 {
     if (m)
-        m->bytes += bytes;
+        m->since_bytes += bytes;
 }
 
 #endif

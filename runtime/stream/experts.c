@@ -16,7 +16,7 @@ struct sl_experts {
     size_t wave;
     struct sl_arena slots; /* wave blocks of the largest stride, if the reader wants them */
     struct sl_read reads[SL_READS];
-    uint64_t bytes_read;
+    struct sl_experts_use use;
 };
 
 /* MemAvailable of /proc/meminfo in bytes; 0 when unknown. */
@@ -137,9 +137,9 @@ size_t sl_experts_wave(const struct sl_experts *x)
     return x->wave;
 }
 
-uint64_t sl_experts_bytes_read(const struct sl_experts *x)
+struct sl_experts_use sl_experts_use(const struct sl_experts *x)
 {
-    return x->bytes_read;
+    return x->use;
 }
 
 int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
@@ -165,7 +165,12 @@ int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, 
                 *err = done->err;
         }
         blocks[done - x->reads] = done->data;
-        x->bytes_read += x->ops->needs_buffers ? done->file->layout.stride : 0;
+        if (x->ops->needs_buffers) {
+            x->use.misses++;
+            x->use.bytes_read += done->file->layout.stride;
+        } else {
+            x->use.hits++;
+        }
     }
     return status;
 }

@@ -100,7 +100,11 @@ size_t sl_experts_wave(const struct sl_experts *x);
 int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
                      const uint8_t **blocks, struct sluice_err *err);
 
-/* Bytes that fetches read into slots (0 for the memory reader: pages come by themselves). */
-uint64_t sl_experts_bytes_read(const struct sl_experts *x);
+/* What fetches found since opening. */
+struct sl_experts_use {
+    uint64_t hits, misses; /* experts in memory, and read */
+    uint64_t bytes_read;   /* into slots; 0 for the memory reader: pages come by themselves */
+};
+struct sl_experts_use sl_experts_use(const struct sl_experts *x);
 
 #endif

@@ -50,7 +50,8 @@ law sample      base
 law layer       base container stream model attention moe text sample simd
 law top         layer base container stream model attention moe text sample simd
 law quant       base container model layer simd
-law tools       quant base runtime/container/container.h runtime/model/config.h
+law tools       quant base simd runtime/container/container.h runtime/model/config.h
+law tools       runtime/model/rung.h
 law api
 '
 # Besides: every room but api may include runtime/sluice.h and config.h.

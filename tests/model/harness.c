@@ -158,7 +158,7 @@ static void on_select(void *user, unsigned layer, size_t position, uint32_t *key
     }
 }
 
-static void on_route(void *user, unsigned layer, size_t position, const uint32_t *experts,
+static void on_route(void *user, unsigned layer, size_t position, uint32_t *experts,
                      const float *weights, size_t n)
 {
     struct run *r = user;

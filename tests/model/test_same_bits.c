@@ -262,9 +262,62 @@ static void logits_after_fill(const struct pair *p, unsigned threads, float *log
     for (int i = 0; i < SLUICE_PARTS; i++)
         total += stats.part_seconds[i];
     assert_true(total > 0 && total <= stats.prefill_seconds + stats.decode_seconds);
-    assert_true(stats.touched_bytes > 0);
+    assert_true(stats.part_bytes[SLUICE_PART_PROJECTIONS] > 0);
     sluice_session_close(&s);
     sluice_engine_close(&engine);
+}
+
+/* Answers with other experts: the first ones, unless it is to answer nonsense. */
+struct router {
+    uint32_t answer[64];
+    bool decreasing;
+    size_t calls;
+};
+
+static const uint32_t *other_route(void *user, int32_t layer, size_t position,
+                                   const uint32_t *experts, const float *weights, size_t n)
+{
+    struct router *r = user;
+    assert_true(layer >= 0 && position < 20 && n <= 64 && weights[0] > 0);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(i == 0 || experts[i - 1] < experts[i]);
+        r->answer[i] = (uint32_t)(r->decreasing ? n - 1 - i : i);
+    }
+    r->calls++;
+    return r->answer;
+}
+
+/* What an observer answers is computed with if it is a list of experts, and ignored otherwise. */
+static void test_observer(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    pair_open(&p, false);
+    struct router router = {.decreasing = true};
+    const struct sluice_observer observer = {&router, other_route};
+    float *logits[3];
+    sluice_engine *engine;
+    sluice_session *s;
+    struct sluice_err err = {0};
+    check_status(sluice_engine_open(&engine, converted("tiny-v32", "quality"), NULL, &err), &err);
+    for (int i = 0; i < 3; i++) {
+        router.decreasing = i == 1;
+        logits[i] = calloc(p.g.vocab, sizeof *logits[i]);
+        check_status(sluice_session_open(&s, engine, NULL, &err), &err);
+        sluice_session_observe(s, i > 0 ? &observer : NULL);
+        check_status(sluice_session_sync(s, p.g.tokens, 20, NULL, &err), &err);
+        memcpy(logits[i], sluice_session_logits(s), p.g.vocab * sizeof *logits[i]);
+        sluice_session_close(&s);
+    }
+    struct sluice_model_info info;
+    sluice_engine_info(engine, &info);
+    assert_int_equal(router.calls, 2 * 20 * (info.layers - info.dense_layers));
+    assert_memory_equal(logits[0], logits[1], p.g.vocab * sizeof **logits);
+    assert_memory_not_equal(logits[0], logits[2], p.g.vocab * sizeof **logits);
+    for (int i = 0; i < 3; i++)
+        free(logits[i]);
+    sluice_engine_close(&engine);
+    pair_close(&p);
 }
 
 static void test_fill(void **unused)
@@ -350,7 +403,7 @@ int main(void)
         cmocka_unit_test(test_cuts_tiny), cmocka_unit_test(test_cuts_demo),
         cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_drafts_after_rewind),
         cmocka_unit_test(test_cancel),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_fill),      cmocka_unit_test(test_observer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,7 +190,7 @@ static void delivers_every_expert(void **state)
     (void)state;
     for (int k = 0; k < 2; k++) {
         struct sl_experts *x = open_store(3, 2, kinds[k], SL_READS);
-        uint64_t bytes = 0;
+        uint64_t bytes = 0, fetched = 0;
         assert_string_equal(sl_experts_reader(x), k ? "pread" : "memory");
         assert_int_equal(sl_experts_wave(x), SL_READS);
         for (int l = 0; l < 2; l++) {
@@ -201,8 +201,11 @@ static void delivers_every_expert(void **state)
             for (uint32_t e = 0; e < layers[l].experts; e++)
                 fetch(x, &layers[l], &e, 1);
             bytes += layers[l].experts * layers[l].stride;
+            fetched += layers[l].experts;
         }
-        assert_int_equal(sl_experts_bytes_read(x), k ? bytes : 0);
+        assert_int_equal(sl_experts_use(x).bytes_read, k ? bytes : 0);
+        assert_int_equal(sl_experts_use(x).misses, k ? fetched : 0);
+        assert_int_equal(sl_experts_use(x).hits, k ? 0 : fetched);
         sl_experts_close(&x);
         assert_null(x);
         sl_experts_close(&x);

@@ -9,9 +9,17 @@ static const char *const parts[SLUICE_PARTS] = {
     "experts",     "io_wait", "shared", "dense",     "head",
 };
 
+static double touched(const struct sl_bench_row *r)
+{
+    double sum = 0;
+    for (int i = 0; i < SLUICE_PARTS; i++)
+        sum += (double)r->used.part_bytes[i];
+    return sum;
+}
+
 static double memory_rate(const struct sl_bench_row *r)
 {
-    return (double)r->used.touched_bytes / r->seconds;
+    return touched(r) / r->seconds;
 }
 
 static double ms_of(const struct sl_bench_row *r, int part)
@@ -63,8 +71,7 @@ static void print_csv(FILE *out, const struct sl_bench_row *r)
     print_test(out, r, false);
     fprintf(out, ",%zu,%zu,%.6g,%.6g,%.6g,%.6g,%.6g,%.0f", r->depth, r->n, r->tps, r->tps_sd,
             memory_rate(r) * 1e-9, memory_rate(r) / r->bandwidth,
-            (double)r->used.expert_bytes / r->seconds * 1e-9,
-            (double)r->used.touched_bytes / r->tokens);
+            (double)r->used.expert_bytes / r->seconds * 1e-9, touched(r) / r->tokens);
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, ",%.6g", ms_of(r, i));
     fprintf(out, "\n");
@@ -78,8 +85,7 @@ static void print_json(FILE *out, const struct sl_bench_row *r, bool first)
             "\", \"depth\": %zu, \"n\": %zu, \"tps\": %.6g, \"tps_sd\": %.6g, \"mem_gbps\": %.6g, "
             "\"mem_fraction\": %.6g, \"io_gbps\": %.6g, \"bytes_per_token\": %.0f, \"ms\": {",
             r->depth, r->n, r->tps, r->tps_sd, memory_rate(r) * 1e-9, memory_rate(r) / r->bandwidth,
-            (double)r->used.expert_bytes / r->seconds * 1e-9,
-            (double)r->used.touched_bytes / r->tokens);
+            (double)r->used.expert_bytes / r->seconds * 1e-9, touched(r) / r->tokens);
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, "%s\"%s\": %.6g", i ? ", " : "", parts[i], ms_of(r, i));
     fprintf(out, "}}");

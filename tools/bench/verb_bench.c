@@ -6,7 +6,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
-#include "tools/bench/bandwidth.h"
+#include "tools/measure/bandwidth.h"
 #include "tools/bench/report.h"
 #include "tools/common/engine_options.h"
 #include "tools/common/status.h"
@@ -156,10 +156,13 @@ static int work(struct bench *b, bool decode, size_t depth, size_t n, struct slu
 static void add_use(struct sluice_stats *sum, const struct sluice_stats *after,
                     const struct sluice_stats *before)
 {
-    sum->touched_bytes += after->touched_bytes - before->touched_bytes;
+    sum->expert_hits += after->expert_hits - before->expert_hits;
+    sum->expert_misses += after->expert_misses - before->expert_misses;
     sum->expert_bytes += after->expert_bytes - before->expert_bytes;
-    for (int i = 0; i < SLUICE_PARTS; i++)
+    for (int i = 0; i < SLUICE_PARTS; i++) {
         sum->part_seconds[i] += after->part_seconds[i] - before->part_seconds[i];
+        sum->part_bytes[i] += after->part_bytes[i] - before->part_bytes[i];
+    }
 }
 
 static int run_test(struct bench *b, bool decode, size_t depth, size_t n, struct sluice_err *err)

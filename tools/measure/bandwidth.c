@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tools/bench/bandwidth.h"
+#include "tools/measure/bandwidth.h"
 
 #include <stdlib.h>
 #include <string.h>
