@@ -279,6 +279,11 @@ void sl_weights_close(struct sl_weights **out)
     *out = NULL;
 }
 
+enum sl_cache sl_default_cache(const struct sl_weights *w)
+{
+    return strcmp(w->manifest->profile, "reference") == 0 ? SL_CACHE_F32 : SL_CACHE_INT8;
+}
+
 void sl_embed(const struct sl_weights *w, const struct sl_ops *ops, int32_t token, float *out)
 {
     const struct sl_embedding *e = &w->embedding;
