@@ -8,7 +8,7 @@ kernel_tests = tests/check/check_kernels tests/check/check_rungs
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
     tests/unit/test_tokenizer \
     tests/unit/test_container \
-    tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
+    tests/unit/test_stream tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_evaluate
@@ -89,6 +89,11 @@ tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.l
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_model_LDADD = libmodel.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
+
+tests_unit_test_onednn_SOURCES = tests/unit/test_onednn.c $(scratch)
+tests_unit_test_onednn_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_onednn_LDADD = libonednn.la libmodel.la libcontainer.la libbase.la libsimd.la \
+    $(cmocka_libs) -lm
 
 tests_unit_test_moe_SOURCES = tests/unit/test_moe.c
 tests_unit_test_moe_CPPFLAGS = $(cmocka_cppflags)

@@ -24,7 +24,7 @@
 #endif
 
 #ifdef HAVE_ONEDNN
-#define ONEDNN "found; nothing uses it yet"
+#define ONEDNN HAVE_ONEDNN
 #else
 #define ONEDNN "no"
 #endif
