@@ -44,16 +44,18 @@ struct sl_synth_opts {
     const char *like; /* "v3", "v3.2", or the path of a config.json; NULL: "v3.2" */
     uint32_t dense_layers, moe_layers; /* in this order; no MTP layer */
     uint32_t experts, vocab;           /* 0: as the model has */
-    const char *profile;               /* NULL: "quality" */
+    bool checkpoint;                   /* an FP8 checkpoint, not a container */
+    const char *profile;               /* of a container; NULL: "quality" */
     unsigned threads;                  /* 0: every processor this process may use */
     void *user;
     int (*progress)(void *user, uint64_t done, uint64_t total, const char *file);
 };
 
 /*
- * Makes the container directory DEST of pseudo-random weights with the shapes of a real model, for
- * measuring: the same options give the same bytes.  Without a tokenizer.  DEST, interruptions and
- * errors as for sl_quantize(); report->source_bytes stays 0.
+ * Makes the directory DEST of pseudo-random weights with the shapes of a real model, for measuring:
+ * a container, or a checkpoint in the published layout, to time sl_quantize() with.  The same
+ * options give the same bytes.  Without a tokenizer.  DEST, interruptions and errors as for
+ * sl_quantize(); report->source_bytes stays 0.
  */
 int sl_synthesize(const char *dest, const struct sl_synth_opts *opts,
                   struct sl_quantize_report *report, struct sluice_err *err);
