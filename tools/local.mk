@@ -29,7 +29,9 @@ sluice_SOURCES = \
     tools/verbs.h \
     tools/quantize/verb_quantize.c \
     tools/synth/verb_synth.c \
-    tools/bench/verb_bench.c tools/bench/report.h tools/bench/report.c \
+    tools/bench/verb_bench.c \
+    tools/bench/model_rows.h tools/bench/model_rows.c \
+    tools/bench/report.h tools/bench/report.c \
     tools/run/verb_run.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \

@@ -37,15 +37,6 @@ expect 0 good -- "$sluice" verify noise
 expect 0 '"container_bytes"' '"files_resumed": 4' -- \
     "$sluice" synth noise --like "$like" --layers 1+1 --json
 expect 3 tokenizer.json -- "$sluice" run -m noise -p x
-expect 0 '"test": "tg4", "depth": 70, "n": 4, "tps": ' '"mem_fraction": ' '"indexer": ' -- \
-    "$sluice" bench -m noise -p 8,16 -n 4 -d 0,70 -r 2 -o json
-[ "$(grep -c '"test": "' out)" -eq 6 ] || bad "bench: not six rows: $(cat out)"
-grep -q 'nan\|inf' out && bad "bench: numbers that are none: $(cat out)"
-expect 0 'test,depth,n,tps' 'pp8,70,8,' -- "$sluice" bench -m noise -p 8 -n 0 -d 70 -r 1 -o csv
-[ "$(grep -c . out)" -eq 2 ] || bad "bench: not a head and one row: $(cat out)"
-expect 0 '| pp8 @ d9 | ' -- "$sluice" bench -m noise -p 8 -n 0 -d 9 -r 1
-expect 2 commas -- "$sluice" bench -m noise -p 8,x
-expect 2 'max_position_embeddings' -- "$sluice" bench -m noise -d 100000
 expect 2 DENSE+MOE -- "$sluice" synth other --layers 61
 expect 2 'another source' -- "$sluice" synth noise --like "$like" --layers 2+0
 expect 3 num_hidden_layers -- "$sluice" synth other --like "$like" --layers 0+0
