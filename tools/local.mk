@@ -21,7 +21,11 @@ libtools_la_SOURCES = \
     tools/common/verbtable.c \
     tools/common/verbtable.h \
     tools/measure/bandwidth.c tools/measure/bandwidth.h \
-    tools/measure/machine.c tools/measure/machine.h
+    tools/measure/drive.h tools/measure/drive_private.h tools/measure/drive.c \
+    tools/measure/drive_files.c tools/measure/drive_threads.c tools/measure/drive_uring.c \
+    tools/measure/machine.c tools/measure/machine.h \
+    tools/measure/pieces.h tools/measure/pieces.c
+libtools_la_LIBADD = $(URING_LIBS)
 
 bin_PROGRAMS += sluice
 sluice_SOURCES = \
