@@ -6,7 +6,7 @@ lints = \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
-    tests/unit/test_drive \
+    tests/unit/test_drive tests/unit/test_trace tests/unit/test_bench \
     tests/unit/test_tokenizer \
     tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
@@ -78,6 +78,15 @@ tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
 tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch)
 tests_unit_test_drive_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_drive_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_trace_SOURCES = tests/unit/test_trace.c $(scratch)
+tests_unit_test_trace_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_trace_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_bench_SOURCES = tests/unit/test_bench.c $(scratch) tools/bench/extrapolate.c \
+    tools/bench/routes.c
+tests_unit_test_bench_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)

@@ -18,6 +18,10 @@ struct sl_bench_task {
     struct sl_bench_list prompt, decode, depth;
     size_t repeat;
     enum sl_bench_format format;
+    bool real_fill;               /* compute what comes before, instead of noise */
+    struct sl_layer_count layers; /* to extrapolate to; 0+0: none */
+    const char *routes;           /* trace with the choices to compute with, or NULL */
+    bool warm, cold;              /* which rows */
 };
 
 /* Prints the table on stdout; progress and the machine's limits go to stderr. */

@@ -10,7 +10,7 @@
 enum { MAX_TOKENS = 1 << 24 };
 
 struct bench_options {
-    const char *prompt, *decode, *depth;
+    const char *prompt, *decode, *depth, *layers;
     struct sl_bench_task task;
 };
 
@@ -26,9 +26,25 @@ static const struct sl_option rows[] = {
      .value = "N,…", .fallback = "0",
      .help = "Tokens in the caches before; they are filled with noise, not computed",
      .group = "Task"},
+    {.name = "real-fill", SL_FIELD(SL_FLAG, struct bench_options, task.real_fill),
+     .help = "Compute the tokens before instead of filling the caches with noise",
+     .group = "Task"},
     {.name = "repeat", .letter = 'r', SL_FIELD(SL_COUNT, struct bench_options, task.repeat),
      .value = "N", .fallback = "3", .low = 1, .high = 1000, .help = "Repetitions of each test",
      .group = "Task"},
+    {.name = "warm", SL_FIELD(SL_FLAG, struct bench_options, task.warm),
+     .help = "Rows with the model in memory: an untimed run before each test; this is what "
+             "happens without --cold; with both there are both kinds of rows", .group = "Task"},
+    {.name = "cold", SL_FIELD(SL_FLAG, struct bench_options, task.cold),
+     .help = "Rows with the container's files dropped from memory before every repetition",
+     .group = "Task"},
+    {.name = "routes", SL_FIELD(SL_STRING, struct bench_options, task.routes), .value = "TRACE",
+     .help = "Take the experts of this trace (sluice run --trace) instead of the router's",
+     .group = "Task"},
+    {.name = "layers", SL_FIELD(SL_STRING, struct bench_options, layers), .value = "DENSE+MOE",
+     .help = "Extrapolate each row to a model of so many layers with a dense feed-forward network "
+             "and with experts; a single number counts all, 3 of them dense as in the published "
+             "models", .group = "Output"},
     {.name = "output", .letter = 'o', SL_FIELD(SL_ENUM, struct bench_options, task.format),
      .fallback = "md", .names = sl_bench_formats, .help = "Format of the table",
      .group = "Output"},
@@ -39,6 +55,7 @@ static const struct sl_option rows[] = {
 
 static const char *const examples[] = {
     "sluice bench -m /models/v32 -p 512 -n 64 -d 0,4096,32768",
+    "sluice bench -m /scratch/synth -p 0 -n 32 --layers 61 --routes choices.gz",
     NULL,
 };
 
@@ -80,6 +97,10 @@ static int bench_model(struct bench_options *o)
                               "-p, -n and -d want numbers with commas between them, at most %d of "
                               "up to %d",
                               SL_BENCH_LIST, MAX_TOKENS);
+    if (o->layers && !sl_parse_layers(o->layers, &o->task.layers))
+        return sl_usage_error(&command, stderr,
+                              "--layers wants DENSE+MOE, for example 3+58, or 4 and more");
+    o->task.warm |= !o->task.cold;
     sl_interrupt_install();
     return sl_bench_model(&o->task, &err) < 0 ? sl_report(&err) : SL_EXIT_OK;
 }
