@@ -7,6 +7,7 @@ lints = \
 kernel_tests = tests/check/check_kernels tests/check/check_rungs
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
     tests/unit/test_drive tests/unit/test_trace tests/unit/test_bench \
+    tests/unit/test_statistics \
     tests/unit/test_tokenizer \
     tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
@@ -87,6 +88,10 @@ tests_unit_test_bench_SOURCES = tests/unit/test_bench.c $(scratch) tools/bench/e
     tools/bench/routes.c
 tests_unit_test_bench_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c
+tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)

@@ -14,6 +14,8 @@ libtools_la_SOURCES = \
     tools/common/options.h \
     tools/common/progress.c \
     tools/common/progress.h \
+    tools/common/statistics.c \
+    tools/common/statistics.h \
     tools/common/status.c \
     tools/common/status.h \
     tools/common/suggest.c \

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# `sluice bench` on containers of noise.
+# `sluice bench` on containers of noise; traces of router choices, from `sluice run` and back.
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
 like=$top/tests/golden/tiny-v32/checkpoint/config.json
@@ -71,4 +71,48 @@ else
     grep -q -- '--cold' err || bad "--cold: $(cat err)"
 fi
 
+# ---- traces --------------------------------------------------------------------------------------
+expect 0 -- "$sluice" quantize "$top/demo" model
+prompt='The mill stood where'
+expect 0 -- "$sluice" run -m model -p "$prompt" -n 6 --temp 0
+cp out answer
+expect 0 -- "$sluice" run -m model -p "$prompt" -n 6 --temp 0 --trace t.gz --chunk 2
+cmp out answer || bad "tracing changes the answer"
+gzip -dc < t.gz > t
+head -1 t | grep -q '^sluice-trace 1 layers [0-9]* dense [0-9]* experts [0-9]* used [0-9]*$' ||
+    bad "the trace begins with: $(head -1 t)"
+moe=$(head -1 t | awk '{print $4 - $6}')
+used=$(head -1 t | awk '{print $10}')
+"$sluice" run -m model -p "$prompt" -n 6 --temp 0 --json > out
+[ "$(grep -c '^d ' t)" -eq $(($(value decode_tokens) * moe)) ] || bad "choices of decoding: $(cat t)"
+[ "$(grep -c '^p ' t)" -eq $(($(value prefill_tokens) * moe)) ] || bad "choices of prompts: $(cat t)"
+[ "$(awk 'NR > 1 {print NF - 3}' t | sort -u)" = "$used" ] || bad "not $used choices: $(cat t)"
+
+# fewer experts are fewer bytes
+expect 0 'positions of choices' -- \
+    "$sluice" bench -m model -p 8 -n 0 -r 1 --routes t.gz -o json
+expect 0 -- "$sluice" bench -m model -p 8 -n 0 -r 1 -o json
+own=$(value bytes_per_token)
+{
+    head -1 t
+    layer=$(head -1 t | awk '{print $6}')
+    while [ "$layer" -lt "$(head -1 t | awk '{print $4}')" ]; do
+        echo "p 0 $layer $(seq -s ' ' 0 $((used - 1)))"
+        layer=$((layer + 1))
+    done
+} > always
+expect 0 '1 positions' -- "$sluice" bench -m model -p 8 -n 0 -r 1 --routes always -o json
+[ "$(value bytes_per_token)" -lt "$own" ] ||
+    bad "always the same experts, but $(value bytes_per_token) bytes per token, else $own"
+expect 2 'the model has' -- "$sluice" bench -m noise -p 1 -n 1 --routes t.gz
+head -c 60 t.gz > cut.gz
+expect 3 'cut off' -- "$sluice" bench -m model -p 1 -n 1 --routes cut.gz
+expect 3 'no trace' -- "$sluice" bench -m model -p 1 -n 1 --routes answer
+expect 1 'nowhere' -- "$sluice" bench -m model -p 1 -n 1 --routes nowhere
+
+# a trace that cannot be written costs neither the answer nor its statistics
+expect 4 /dev/full 'not complete' 'tok/s' -- \
+    "$sluice" run -m model -p "$prompt" -n 6 --temp 0 --trace /dev/full
+cmp out answer || bad "the answer is lost with its trace"
+expect 1 no/where -- "$sluice" run -m model -p x -n 3 --trace no/where
 finish

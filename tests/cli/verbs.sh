@@ -87,6 +87,20 @@ cmp -s out drawn || bad "the same seed gives another answer"
 expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 6
 ! cmp -s out drawn || bad "another seed gives the same answer"
 expect 1 -- sh -c "'$sluice' run -m model -p x -n 3 > /dev/full"
+SLUICE_MACHINE=none expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0
+grep -q '^[0-9]* tok · [0-9.]* tok/s · prefill [0-9]* tok [0-9.]* s · RAM [0-9.]* GB/s · experts' err ||
+    bad "the line at the end: $(cat err)"
+printf '%s' '{"sluice_machine": 1, "threads": 1, "memory_all": 1e6, "drive_pread": 1e6}' > machine
+SLUICE_MACHINE=machine expect 0 -- \
+    "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --reader pread
+grep -q ' · RAM [0-9]* % · NVMe [0-9]* % · experts 0.0 % hit, [0-9.]* .iB read$' err ||
+    bad "the line at the end: $(cat err)"
+SLUICE_MACHINE=prompt expect 0 'sluice doctor' 'RAM' -- "$sluice" run -m model -p x -n 3
+SLUICE_MACHINE=none expect 0 '"text": "' '"stats": {"tokens": ' '"mem_fraction": null' -- \
+    "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --json
+[ ! -s err ] || bad "run --json writes to stderr: $(cat err)"
+[ "$(wc -l < out)" -eq 1 ] || bad "run --json: not one line"
+grep -qF "{\"text\": \"$(head -1 first | sed 's/[\\"]/\\&/g')" out || bad "run --json: another answer"
 
 # ---- eval logits --------------------------------------------------------------------------------
 "$sluice" inspect model --json > info
