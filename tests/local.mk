@@ -6,14 +6,14 @@ lints = \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
-    tests/unit/test_tokenizer \
-    tests/unit/test_container \
-    tests/unit/test_stream tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
+    tests/unit/test_drive tests/unit/test_trace tests/unit/test_bench tests/unit/test_statistics \
+    tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
+    tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_evaluate
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
-    tests/cli/conversion.sh tests/cli/evaluate.sh
+    tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
@@ -73,6 +73,23 @@ tests_unit_test_options_LDADD = libtools.la libbase.la $(cmocka_libs)
 tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
 tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch)
+tests_unit_test_drive_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_drive_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_trace_SOURCES = tests/unit/test_trace.c $(scratch)
+tests_unit_test_trace_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_trace_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_bench_SOURCES = tests/unit/test_bench.c $(scratch) tools/bench/extrapolate.c \
+    tools/bench/routes.c
+tests_unit_test_bench_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c
+tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)

@@ -14,14 +14,22 @@ libtools_la_SOURCES = \
     tools/common/options.h \
     tools/common/progress.c \
     tools/common/progress.h \
+    tools/common/statistics.c \
+    tools/common/statistics.h \
     tools/common/status.c \
     tools/common/status.h \
     tools/common/suggest.c \
     tools/common/suggest.h \
+    tools/common/trace.c \
+    tools/common/trace.h \
     tools/common/verbtable.c \
     tools/common/verbtable.h \
     tools/measure/bandwidth.c tools/measure/bandwidth.h \
-    tools/measure/machine.c tools/measure/machine.h
+    tools/measure/drive.h tools/measure/drive_private.h tools/measure/drive.c \
+    tools/measure/drive_files.c tools/measure/drive_threads.c tools/measure/drive_uring.c \
+    tools/measure/machine.c tools/measure/machine.h \
+    tools/measure/pieces.h tools/measure/pieces.c
+libtools_la_LIBADD = $(URING_LIBS) $(ZLIB_LIBS)
 
 bin_PROGRAMS += sluice
 sluice_SOURCES = \
@@ -29,7 +37,12 @@ sluice_SOURCES = \
     tools/verbs.h \
     tools/quantize/verb_quantize.c \
     tools/synth/verb_synth.c \
-    tools/bench/verb_bench.c tools/bench/report.h tools/bench/report.c \
+    tools/bench/verb_bench.c \
+    tools/bench/evict.h tools/bench/evict.c \
+    tools/bench/extrapolate.h tools/bench/extrapolate.c \
+    tools/bench/model_rows.h tools/bench/model_rows.c \
+    tools/bench/report.h tools/bench/report.c \
+    tools/bench/routes.h tools/bench/routes.c \
     tools/run/verb_run.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \

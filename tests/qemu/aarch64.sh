@@ -11,7 +11,7 @@ build=$native/aarch64
 sysroot=$build/sysroot
 libraries=$sysroot/usr/lib/aarch64-linux-gnu
 packages="libjansson4 libjansson-dev libpcre2-8-0 libpcre2-dev libxxhash0 libxxhash-dev
-    libcmocka0 libcmocka-dev"
+    zlib1g zlib1g-dev libcmocka0 libcmocka-dev"
 run="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$libraries"
 
 for tool in aarch64-linux-gnu-gcc qemu-aarch64 apt-get dpkg; do

@@ -35,6 +35,12 @@
 #define HWLOC "no"
 #endif
 
+#ifdef HAVE_URING
+#define URING "liburing"
+#else
+#define URING "no"
+#endif
+
 #ifdef __clang__
 #define COMPILER __VERSION__
 #else
@@ -48,7 +54,7 @@ int sl_print_build(FILE *out, struct sluice_err *err)
     } facts[] = {
         {"compiler", COMPILER}, {"architecture", ARCHITECTURE},
         {"threads", THREADS},   {"oneDNN", ONEDNN},
-        {"hwloc", HWLOC},
+        {"hwloc", HWLOC},       {"io_uring", URING},
     };
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         fprintf(out, "%-13s %s\n", facts[i].name, facts[i].value);
