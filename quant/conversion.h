@@ -252,6 +252,11 @@ int sl_convert_matrix(struct sl_conversion *c, enum sl_role role, uint32_t layer
 int sl_matrix_fits_bf16(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
                         uint32_t expert, bool *exact, struct sluice_err *err);
 
+/* files.c.  The packing that ROLE gets in FILE, one for all experts of a layer; `reference` takes
+ * BF16 where that is exact for all of them. */
+int sl_file_packing(const struct sl_conversion *c, const struct sl_plan_file *file,
+                    enum sl_role role, struct sl_packing *p, struct sluice_err *err);
+
 /* files.c.  The embedding's dtype. */
 int sl_embedding_dtype(const struct sl_conversion *c, enum sl_dtype *dtype, struct sluice_err *err);
 

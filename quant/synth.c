@@ -300,6 +300,15 @@ static int set_experts(json_t *root, uint32_t experts, struct sluice_err *err)
     return status < 0 ? status : set(root, "topk_group", 1, err);
 }
 
+/* So many layers, and no MTP layer. */
+static int set_layers(json_t *root, uint32_t dense, uint32_t moe, struct sluice_err *err)
+{
+    int status = set(root, "first_k_dense_replace", dense, err);
+    if (status == 0)
+        status = set(root, "num_hidden_layers", dense + moe, err);
+    return status < 0 ? status : set(root, "num_nextn_predict_layers", 0, err);
+}
+
 /* The model to imitate with the wanted numbers; *text is malloc'ed. */
 static int make_config(struct sl_config *config, char **text, const struct sl_synth_opts *o,
                        struct sluice_err *err)
@@ -309,9 +318,9 @@ static int make_config(struct sl_config *config, char **text, const struct sl_sy
     int status = read_like(like, &root, err);
     if (status < 0)
         return status;
-    if ((status = set(root, "first_k_dense_replace", o->dense_layers, err)) == 0 &&
-        (status = set(root, "num_hidden_layers", o->dense_layers + o->moe_layers, err)) == 0 &&
-        (status = set(root, "num_nextn_predict_layers", 0, err)) == 0 && o->experts)
+    if (!o->all_layers)
+        status = set_layers(root, o->dense_layers, o->moe_layers, err);
+    if (status == 0 && o->experts)
         status = set_experts(root, o->experts, err);
     if (status == 0 && o->vocab)
         status = set(root, "vocab_size", o->vocab, err);
@@ -321,6 +330,15 @@ static int make_config(struct sl_config *config, char **text, const struct sl_sy
     if (status == 0 && !(*text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS)))
         status = sl_fail_nomem(err, "config.json", 0);
     json_decref(root);
+    return status;
+}
+
+int sl_like_config(struct sl_config *config, const struct sl_synth_opts *opts,
+                   struct sluice_err *err)
+{
+    char *text = NULL;
+    int status = make_config(config, &text, opts, err);
+    free(text);
     return status;
 }
 

@@ -11,7 +11,7 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machin
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
-    tests/model/test_synth
+    tests/model/test_synth tests/model/test_sizes
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
@@ -114,6 +114,9 @@ tests_model_test_same_bits_LDADD = $(model_libs)
 tests_model_test_synth_SOURCES = tests/model/test_synth.c $(model_harness) $(scratch)
 tests_model_test_synth_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_synth_LDADD = $(model_libs)
+tests_model_test_sizes_SOURCES = tests/model/test_sizes.c $(model_harness) $(scratch)
+tests_model_test_sizes_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_sizes_LDADD = $(model_libs)
 tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)
