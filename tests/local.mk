@@ -6,6 +6,7 @@ lints = \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
+    tests/unit/test_plan \
     tests/unit/test_tokenizer \
     tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
@@ -13,7 +14,7 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machin
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
-    tests/cli/conversion.sh
+    tests/cli/conversion.sh tests/cli/plan.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
@@ -73,6 +74,10 @@ tests_unit_test_options_LDADD = libtools.la libbase.la $(cmocka_libs)
 tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
 tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
+tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)

@@ -10,6 +10,7 @@ libtools_la_SOURCES = \
     tools/common/option_help.c \
     tools/common/option_value.c \
     tools/common/option_value.h \
+    tools/common/layers.h \
     tools/common/options.c \
     tools/common/options.h \
     tools/common/progress.c \
@@ -21,7 +22,8 @@ libtools_la_SOURCES = \
     tools/common/verbtable.c \
     tools/common/verbtable.h \
     tools/measure/bandwidth.c tools/measure/bandwidth.h \
-    tools/measure/machine.c tools/measure/machine.h
+    tools/measure/machine.c tools/measure/machine.h \
+    tools/plan/predict.h tools/plan/predict.c tools/plan/forecast.h tools/plan/forecast.c
 
 bin_PROGRAMS += sluice
 sluice_SOURCES = \
@@ -31,6 +33,8 @@ sluice_SOURCES = \
     tools/synth/verb_synth.c \
     tools/bench/verb_bench.c tools/bench/report.h tools/bench/report.c \
     tools/run/verb_run.c \
+    tools/plan/plan.h tools/plan/report_text.c tools/plan/report_json.c tools/plan/hint.c \
+    tools/plan/verb_plan.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \
     tools/eval/verb_eval.c tools/eval/eval.h tools/eval/verb_logits.c

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The experts of a model: files, one reader, and the slots that reads land in. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "runtime/base/arena.h"
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/base/available.h"
 #include "runtime/stream/stream.h"
 
 struct sl_experts {
@@ -18,20 +18,6 @@ struct sl_experts {
     struct sl_read reads[SL_READS];
     struct sl_experts_use use;
 };
-
-/* MemAvailable of /proc/meminfo in bytes; 0 when unknown. */
-static uint64_t available_memory(void)
-{
-    char line[256];
-    unsigned long long kib = 0;
-    FILE *f = fopen("/proc/meminfo", "re");
-    if (!f)
-        return 0;
-    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
-        ;
-    fclose(f);
-    return kib * 1024;
-}
 
 static uint64_t total_bytes(const struct sl_experts *x, uint64_t *largest)
 {
@@ -91,7 +77,7 @@ int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_ma
         goto fail;
     total = total_bytes(x, &largest);
     if (kind == SLUICE_READER_AUTO)
-        kind = total <= available_memory() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
+        kind = total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
     x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
     if ((status = open_slots(x, largest, err)) < 0 ||
         (status = x->ops->open(&x->reader, x->files, n, err)) < 0)

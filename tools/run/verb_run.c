@@ -7,6 +7,7 @@
 #include "tools/common/engine_options.h"
 #include "tools/common/progress.h"
 #include "tools/common/status.h"
+#include "tools/plan/plan.h"
 #include "tools/verbs.h"
 
 enum { MAX_PROMPT = 64 << 20 };
@@ -178,6 +179,7 @@ static int run(const struct run_options *o, struct sluice_err *err)
     size_t room = (size_t)n + o->n < (size_t)info.context ? (size_t)n + o->n : (size_t)info.context;
     if ((status = sl_open_session(&session, engine, &o->engine, room, err)) < 0)
         goto done;
+    sl_plan_hint(&o->engine, &info, room);
     /* From here on Ctrl-C ends the answer; before, it ends the program. */
     struct sl_interrupt_action cancel = {cancel_session, session};
     sl_interrupt_install();
