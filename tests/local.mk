@@ -5,7 +5,7 @@ lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
-unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
+unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine tests/unit/test_kernels \
     tests/unit/test_tokenizer \
     tests/unit/test_container \
     tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
@@ -76,6 +76,10 @@ tests_unit_test_options_LDADD = libtools.la libbase.la $(cmocka_libs)
 tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
 tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
+tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_kernels_LDADD = libtools.la libmodel.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)
