@@ -4,8 +4,8 @@
 lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
-kernel_tests = tests/check/check_kernels tests/check/check_rungs
-unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
+kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
+unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine tests/unit/test_kernels \
     tests/unit/test_plan \
     tests/unit/test_tokenizer \
     tests/unit/test_container \
@@ -34,7 +34,7 @@ check-long:
 	SLUICE_TEST_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
 
 # Other processors, emulated: needs qemu-user, and gcc-aarch64-linux-gnu for the second.
-check-qemu: all tests/check/check_rungs
+check-qemu: all tests/check/check_rungs tests/check/check_peaks
 	$(srcdir)/tests/qemu/x86.sh .
 	$(srcdir)/tests/qemu/aarch64.sh .
 .PHONY: check-long check-qemu
@@ -49,6 +49,9 @@ tests_check_check_rungs_SOURCES = tests/check/check_rungs.h tests/check/check_ru
     tests/check/kernels_attend.c tests/check/kernels_fit.c tests/check/faults.c \
     tests/check/timing.c
 tests_check_check_rungs_LDADD = libsimd.la -lm
+
+tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values)
+tests_check_check_peaks_LDADD = libsimd.la -lm
 
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
@@ -78,6 +81,10 @@ tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
 tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
 tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
+
+tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
+tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_kernels_LDADD = libtools.la libmodel.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)

@@ -22,6 +22,8 @@ libtools_la_SOURCES = \
     tools/common/verbtable.c \
     tools/common/verbtable.h \
     tools/measure/bandwidth.c tools/measure/bandwidth.h \
+    tools/measure/kernels.c tools/measure/kernels.h tools/measure/kernel_cases.h \
+    tools/measure/case_matrix.c tools/measure/case_attention.c tools/measure/case_vector.c \
     tools/measure/machine.c tools/measure/machine.h \
     tools/plan/predict.h tools/plan/predict.c tools/plan/forecast.h tools/plan/forecast.c
 
