@@ -152,7 +152,7 @@ static void decoding(void **unused)
     near(s.part_seconds[SLUICE_PART_SHARED], 1);
     near(s.part_seconds[SLUICE_PART_DENSE], 2);
     near(s.part_seconds[SLUICE_PART_HEAD], 3);
-    /* 4 layers · 8 heads · (2 · 100 + 20) on both threads: two pieces of four heads */
+    /* 4 layers · 8 heads · (2 · 100 + 20) */
     near(s.part_seconds[SLUICE_PART_ATTENTION], 7.04);
     near(s.seconds, 26.04);
     near(s.seconds_now, 26.04);
@@ -173,9 +173,8 @@ static void decoding_with_a_selection(void **unused)
     s = sl_predict_decode(&k, &p, 20); /* 16 of 21 */
     near(s.part_seconds[SLUICE_PART_PROJECTIONS], 11.5);
     near(s.part_seconds[SLUICE_PART_ATTENTION], 16 * 7.04);
-    /* One piece of keys, one query: one of the two threads. */
-    near(s.part_seconds[SLUICE_PART_INDEXER], 4 * 21 * 4 * 32 / 500.0);
-    near(s.part_seconds[SLUICE_PART_TOPK], 4 * 21 / 5.0);
+    near(s.part_seconds[SLUICE_PART_INDEXER], 4 * 21 * 4 * 32 / 1000.0);
+    near(s.part_seconds[SLUICE_PART_TOPK], 4 * 21 / 10.0);
     near(s.ram_bytes, 930 + 40 + 20 + 15 * 4 * 10 + 4 * 2 * 50);
 }
 
@@ -242,8 +241,10 @@ static void prompts_are_sums(void **unused)
         keys += position + 1 > 16 ? position + 1 : 0;
     }
     near(s.part_seconds[SLUICE_PART_ATTENTION] * 20, rows * 7.04);
-    near(s.part_seconds[SLUICE_PART_TOPK] * 20, keys * 4 / 10);
+    near(s.part_seconds[SLUICE_PART_TOPK] * 20, keys * 4 / 10 / 2); /* 14 queries, 2 threads */
     near(s.part_seconds[SLUICE_PART_INDEXER] * 20, keys * 4 * 4 * 32 / 1000);
+    s = sl_predict_prompt(&k, &p, 20, 3); /* 21 + 22 + 23 keys; one thread chooses twice */
+    near(s.part_seconds[SLUICE_PART_TOPK] * 3, 4 * 66 / 10.0 * 2 / 3);
     k.chunk = 20;
     struct sl_speed first = sl_predict_prompt(&k, &p, 0, 20);
     struct sl_speed second = sl_predict_prompt(&k, &p, 20, 20);

@@ -12,8 +12,9 @@ enum {
     EXPERTS = 256,
     EXPERTS_USED = 8,
     GRAIN = 2,             /* panels handed to a thread at a time, as runtime/model/ does */
+    FEW = 8,               /* vectors for which the weights' way from memory counts */
     LARGE_SET = 512000000, /* bytes; more than caches hold */
-    SMALL_SET = 128000000, /* where the weights' way from memory hardly counts */
+    SMALL_SET = 128000000, /* for more vectors */
 };
 
 struct format {
@@ -146,7 +147,7 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
     m->per_call = c->n == 1 && integer ? EXPERTS_USED : 1;
     size_t rows = m->packing.rows, part = sl_matrix_bytes(&m->packing) * m->per_call;
     double macs = (double)(rows * HIDDEN * c->n * m->per_call);
-    c->parts = sl_ceil_div((c->n == 1 ? LARGE_SET : SMALL_SET) / c->shrink, part);
+    c->parts = sl_ceil_div((c->n <= FEW ? LARGE_SET : SMALL_SET) / c->shrink, part);
     m->packing.count = (uint32_t)(c->parts * m->per_call);
     take(c, arena);
     c->work = multiply;

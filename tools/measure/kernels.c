@@ -212,19 +212,28 @@ struct measurement {
     bool limits;
 };
 
-/* Lays case K out as *CALL and times it; the caller frees the arena. */
+/* Makes *CALL of case K, ready to be timed; the caller frees the arena. */
+static int lay_case(const struct measurement *m, const struct sl_kernel_case *k,
+                    struct sl_call *call, struct sl_arena *arena, struct sluice_err *err)
+{
+    *call = make_call(k, m->rung->ops, m->team, m->shrink);
+    k->lay(call, arena);
+    int status = sl_arena_allocate(arena, "data for kernels", err);
+    if (status < 0)
+        return status;
+    k->lay(call, arena);
+    k->fill(call);
+    return 0;
+}
+
+/* Times case K; *CALL says what was timed. */
 static int measure_case(const struct measurement *m, const struct sl_kernel_case *k,
                         struct sl_call *call, struct timing *timing, struct sluice_err *err)
 {
     struct sl_arena arena = {0};
-    *call = make_call(k, m->rung->ops, m->team, m->shrink);
-    k->lay(call, &arena);
-    int status = sl_arena_allocate(&arena, "data for kernels", err);
-    if (status == 0) {
-        k->lay(call, &arena);
-        k->fill(call);
+    int status = lay_case(m, k, call, &arena, err);
+    if (status == 0)
         *timing = time_case(call, m->limits ? m->rung->peaks : NULL, m->seconds);
-    }
     sl_arena_free(&arena);
     return status;
 }
@@ -302,6 +311,7 @@ static const struct {
     {"gemm int8 g128", 1, offsetof(struct sl_machine, int8_vector)},
     {"gemm lut4 g32", 64, offsetof(struct sl_machine, lut4_block)},
     {"gemm int8 g128", 64, offsetof(struct sl_machine, int8_block)},
+    {"gemm f32", 64, offsetof(struct sl_machine, f32_block)},
     {"index_score int8", 1, offsetof(struct sl_machine, index_score)},
     {"topk", 1, offsetof(struct sl_machine, topk)},
     {"attend int8", 1, offsetof(struct sl_machine, attend)},
@@ -314,6 +324,22 @@ static const struct sl_kernel_case *find_case(const char *kernel, size_t n)
         if (k->n == n && strcmp(k->kernel, kernel) == 0)
             break;
     return k;
+}
+
+/* Multiply-adds per second with 2 … SL_FEW + 1 vectors, on the data of a case with that many. */
+static int measure_few(const struct measurement *how, const char *kernel, double rates[SL_FEW],
+                       struct sluice_err *err)
+{
+    struct sl_arena arena = {0};
+    struct sl_call call;
+    int status = lay_case(how, find_case(kernel, SL_FEW + 1), &call, &arena, err);
+    double amount = call.amount / (double)call.n; /* of one vector */
+    for (size_t n = 2; status == 0 && n <= SL_FEW + 1; n++) {
+        call.n = n;
+        rates[n - 2] = (double)n * amount / time_case(&call, NULL, how->seconds / 2).call;
+    }
+    sl_arena_free(&arena);
+    return status;
 }
 
 int sl_measure_kernels(struct sl_machine *m, unsigned threads, struct sluice_err *err)
@@ -336,5 +362,7 @@ int sl_measure_kernels(struct sl_machine *m, unsigned threads, struct sluice_err
         if (status == 0)
             *(double *)(void *)((char *)m + machine_rates[i].offset) = call.amount / t.call;
     }
-    return status;
+    if (status == 0)
+        status = measure_few(&how, "gemm lut4 g32", m->lut4_few, err);
+    return status < 0 ? status : measure_few(&how, "gemm int8 g128", m->int8_few, err);
 }

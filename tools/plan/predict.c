@@ -6,9 +6,7 @@
 #include "runtime/base/arith.h"
 #include "simd/simd.h"
 
-/* How runtime/ divides its work: attention into pieces of so many heads, scoring into pieces of so
- * many keys, selections into so many queries. */
-enum { HEADS_PER_PIECE = 4, KEYS_PER_PIECE = 1024, QUERIES_PER_TILE = 8 };
+enum { QUERIES_PER_TILE = 8 }; /* that runtime/attention/ scores keys for together */
 
 /* Numbers of vectors that speeds were measured with: all up to FEW, and BLOCK. */
 enum { FEW = SL_FEW + 1, BLOCK = 64 };
@@ -129,51 +127,42 @@ static void multiply(struct work *w, enum sl_matrix_part part, size_t n, enum sl
     w->bytes += bytes_of(w, part);
 }
 
-/* Seconds for AMOUNT of work at RATE on all threads, in PIECES that threads take one by one. */
-static double divided(const struct sl_machine *m, double amount, double rate, double pieces)
-{
-    double threads = (double)m->threads, rounds = ceil(pieces / threads);
-    return pieces > 0 ? amount / (rate / threads) * rounds / pieces : 0;
-}
-
-/* Keys that token POSITION sees, and of those the ones that it attends to. */
+/* True when the token at POSITION attends to a selection of keys. */
 static bool selects(const struct sl_case *k, size_t position)
 {
     return k->session.key_panel_bytes > 0 && position + 1 > k->config->index_topk;
 }
 
-/* The indexer of tokens [position, position + n), all of which select. */
+/* The indexer of tokens [position, position + n), all of which select.  One thread chooses for a
+ * query. */
 static void add_selection(struct work *w, size_t position, size_t n)
 {
-    const struct sl_case *k = w->k;
-    const struct sl_config *c = k->config;
-    double layers = c->layers, last = (double)(position + n);
-    double keys = last * (double)n - (double)n * (double)(n - 1) / 2; /* over all queries */
-    double tiles = ceil((double)n / QUERIES_PER_TILE);
-    double pieces = (double)n * ceil(last / KEYS_PER_PIECE);
-    double bytes = layers * tiles * ceil(last / SL_KEY_PANEL) * (double)k->session.key_panel_bytes;
-    double macs = layers * keys * c->index_heads * c->index_dim;
+    const struct sl_machine *m = w->k->machine;
+    const struct sl_config *c = w->k->config;
+    double queries = (double)n, last = (double)(position + n), threads = (double)m->threads;
+    double keys = last * queries - queries * (queries - 1) / 2; /* of all queries */
+    double bytes = c->layers * ceil(queries / QUERIES_PER_TILE) * ceil(last / SL_KEY_PANEL) *
+                   (double)w->k->session.key_panel_bytes;
+    double macs = c->layers * keys * c->index_heads * c->index_dim;
+    double rounds = ceil(queries / threads) / queries;
     w->bytes += bytes;
-    w->seconds[SLUICE_PART_INDEXER] += larger(
-        bytes / k->machine->memory_all, divided(k->machine, macs, k->machine->index_score, pieces));
-    w->seconds[SLUICE_PART_TOPK] += divided(k->machine, layers * keys, k->machine->topk, (double)n);
+    w->seconds[SLUICE_PART_INDEXER] += larger(bytes / m->memory_all, macs / m->index_score);
+    w->seconds[SLUICE_PART_TOPK] += c->layers * keys / m->topk * rounds;
 }
 
 static void add_attention(struct work *w, size_t position, size_t n)
 {
-    const struct sl_case *k = w->k;
-    const struct sl_config *c = k->config;
-    size_t end = position + n;
-    size_t dense = k->session.key_panel_bytes ? sl_min(end, sl_max(c->index_topk, position)) : end;
+    const struct sl_machine *m = w->k->machine;
+    const struct sl_config *c = w->k->config;
+    size_t end = position + n, topk = c->index_topk;
+    size_t dense = w->k->session.key_panel_bytes ? sl_min(end, sl_max(topk, position)) : end;
     double first = (double)position + 1, last = (double)dense, sparse = (double)(end - dense);
-    double rows = (first + last) / 2 * (last - first + 1) + sparse * (double)c->index_topk;
-    double bytes = c->layers * (double)k->session.kv_row_bytes *
-                   fmin((double)end, sparse > 0 ? (double)n * (double)c->index_topk : (double)end);
+    double rows = (first + last) / 2 * (last - first + 1) + sparse * (double)topk;
+    double distinct = sparse > 0 ? fmin((double)end, (double)n * (double)topk) : (double)end;
+    double bytes = c->layers * (double)w->k->session.kv_row_bytes * distinct;
     double macs = c->layers * rows * c->heads * (2.0 * c->kv_lora + c->rope);
-    double pieces = ceil((double)n * c->heads / HEADS_PER_PIECE);
     w->bytes += bytes;
-    w->seconds[SLUICE_PART_ATTENTION] += larger(
-        bytes / k->machine->memory_all, divided(k->machine, macs, k->machine->attend, pieces));
+    w->seconds[SLUICE_PART_ATTENTION] += larger(bytes / m->memory_all, macs / m->attend);
     if (sparse > 0)
         add_selection(w, dense, end - dense);
 }
