@@ -19,7 +19,7 @@ fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
-EXTRA_DIST += tests/qemu/x86.sh tests/qemu/aarch64.sh tests/cli/common.sh tests/cli/example.c tests/random.h
+EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/qemu/x86.sh tests/qemu/aarch64.sh tests/cli/common.sh tests/cli/example.c tests/random.h
 
 TEST_EXTENSIONS = .sh
 TESTS += $(lints) $(kernel_tests) $(cli_tests) $(fault_scripts)

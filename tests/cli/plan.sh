@@ -90,8 +90,9 @@ expect 4 -- "$sluice" plan --like v3.2 --memory 1G --profile all
 expect 0 -- "$sluice" quantize "$top/tests/golden/tiny-v32/checkpoint" tiny --profile small
 expect 0 'tiny: deepseek_v32' 'profile small' '(100 %)' 'profile max' -- \
     "$sluice" plan -m tiny --memory 1G
+grep -q 'this build maps' out && bad "experts take little, yet advice is given"
 grep -q 'This build has' out && bad "nothing is read, yet the build's reader is blamed"
-expect 0 '"profile": "small"' '"fits": true' '"tps_now"' -- "$sluice" plan -m tiny --memory 1G --json
+expect 0 '"profile": "small"' '"fits": true' '"tps_reading"' -- "$sluice" plan -m tiny --memory 1G --json
 [ "$(number head_file)" -eq "$(size_of tiny/head.safetensors)" ] ||
     bad "head.safetensors: $(number head_file) bytes planned"
 expect 0 'profile max' -- "$sluice" plan -m tiny --memory 1G --profile max

@@ -15,7 +15,7 @@ static int measure_session(const struct sl_wish *w, size_t context, struct sl_se
     const struct sl_sizing sizing = {
         .config = w->config,
         .session = &opts,
-        .threads = (unsigned)w->machine->threads,
+        .threads = w->threads ? w->threads : (unsigned)w->machine->threads,
         .exact = strcmp(w->profile, "reference") == 0,
     };
     return sl_session_measure(size, &sizing, err);

@@ -12,6 +12,7 @@ struct sl_wish {
     const char *profile;
     const char *container; /* that has this profile; NULL: none */
     uint64_t memory;
+    unsigned threads; /* 0: those that the machine was measured with */
     size_t context, chunk;
     unsigned drives;
     struct sl_prices prices; /* zeros: not asked for */

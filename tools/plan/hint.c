@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/base/available.h"
 #include "tools/common/status.h"
 #include "tools/plan/plan.h"
 
@@ -12,13 +11,13 @@ static int forecast_session(struct sl_forecast *f, struct sl_config *config,
                             const struct sluice_model_info *info, size_t tokens)
 {
     char path[4096], filled[160];
-    struct sl_wish wish = {
+    const struct sl_wish wish = {
         .config = config,
         .machine = machine,
         .profile = info->profile,
         .container = o->model,
-        .memory = strcmp(info->reader, "pread") == 0 ? sl_memory_budget(sl_memory_available())
-                                                     : UINT64_MAX, /* all is mapped */
+        .memory = UINT64_MAX, /* the session is open: it fits */
+        .threads = info->threads,
         .context = o->context ? o->context : tokens,
         .chunk = o->chunk,
         .drives = 1,
@@ -40,14 +39,16 @@ void sl_plan_hint(const struct sl_engine_options *o, const struct sluice_model_i
     struct sl_forecast f;
     struct sl_config config;
     struct sl_machine machine;
-    if (!isatty(STDERR_FILENO) || forecast_session(&f, &config, &machine, o, info, tokens) < 0 ||
-        !f.memory.fits)
+    if (!isatty(STDERR_FILENO) || forecast_session(&f, &config, &machine, o, info, tokens) < 0)
         return;
+    bool reads = strcmp(info->reader, "pread") == 0;
+    const struct sl_speed *speed = &f.rows[0].decode;
     fprintf(stderr, "resident %s · KV %s · scratch %s", sl_human_bytes(f.memory.resident).text,
             sl_human_bytes(f.memory.kv).text, sl_human_bytes(f.memory.scratch).text);
     if (f.sizes.stride)
-        fprintf(stderr, " · experts %s, by %s", sl_human_bytes(f.sizes.expert_files).text,
-                info->reader);
-    fprintf(stderr, " · expected %.2g tok/s%s\n", 1 / f.rows[0].decode.seconds_now,
+        fprintf(stderr, " · experts %s, %s", sl_human_bytes(f.sizes.expert_files).text,
+                reads ? "read on demand" : "mapped");
+    fprintf(stderr, " · expected %.2f tok/s%s\n",
+            1 / (reads ? speed->seconds_reading : speed->seconds),
             machine.measured ? "" : " on a typical machine (`sluice doctor` measures this one)");
 }

@@ -216,7 +216,7 @@ static void add_chunk(struct work *w, const struct sl_memory_plan *plan, size_t 
     add_experts(w, plan, n);
 }
 
-static struct sl_speed speed_of(const struct work *w, const struct sl_memory_plan *plan, size_t n)
+static struct sl_speed speed_of(const struct work *w, size_t n)
 {
     const struct sl_machine *m = w->k->machine;
     double tokens = (double)n, stride = (double)w->k->sizes->stride, compute = 0;
@@ -230,9 +230,7 @@ static struct sl_speed speed_of(const struct work *w, const struct sl_memory_pla
     s.part_seconds[SLUICE_PART_IO] = s.drive_bytes / drive;
     double busy = compute + s.drive_bytes / m->memory_all; /* what is read is written to memory */
     s.seconds = larger(busy, s.part_seconds[SLUICE_PART_IO]);
-    s.seconds_now = compute;
-    if (plan->share < 1)
-        s.seconds_now += w->experts_used * stride / m->drive_pread / tokens;
+    s.seconds_reading = compute + w->experts_used * stride / m->drive_pread / tokens;
     if (s.part_seconds[SLUICE_PART_IO] > busy)
         s.bound = SL_BOUND_DRIVE;
     else
@@ -247,7 +245,7 @@ struct sl_speed sl_predict_prompt(const struct sl_case *k, const struct sl_memor
     for (size_t done = 0; done < n; done += k->chunk)
         add_chunk(&w, plan, depth + done, sl_min(k->chunk, n - done));
     multiply(&w, SL_M_HEAD, 1, SLUICE_PART_HEAD);
-    return speed_of(&w, plan, n);
+    return speed_of(&w, n);
 }
 
 struct sl_speed sl_predict_decode(const struct sl_case *k, const struct sl_memory_plan *plan,

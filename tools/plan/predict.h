@@ -53,9 +53,9 @@ extern const char *const sl_bound_names[];
 
 /* Per token, mean over the tokens asked for. */
 struct sl_speed {
-    double seconds;                    /* reading experts overlapped with computing */
-    double seconds_now;                /* as this build does it: every expert read, one after the
-                                        * other; equal to `seconds` when memory holds everything */
+    double seconds;                    /* experts that are not held are read while computing */
+    double seconds_reading;            /* every expert is read, then computed with: as the pread
+                                        * reader of this build does it */
     double part_seconds[SLUICE_PARTS]; /* computing; SLUICE_PART_IO: reading */
     double ram_bytes;                  /* weights and cache rows gone over, and read experts */
     double drive_bytes;

@@ -93,13 +93,16 @@ static void print_speeds(FILE *out, const struct sl_forecast *f)
 static void print_now(FILE *out, const struct sl_forecast *f)
 {
     const struct sl_speed *d = &f->rows[0].decode, *p = &f->rows[0].prefill;
-    if (f->memory.share == 1)
-        return;
-    fprintf(out,
+    if (f->memory.share < 1)
+        fprintf(
+            out,
             "  These are bounds for a cache of experts and reading while computing.  This build "
-            "has\n  neither yet: it reads every expert when a token wants it. Now: answer %.2f, "
-            "prompt %.1f tok/s.\n",
-            per_second(d->seconds_now), per_second(p->seconds_now));
+            "has\n  neither yet: it reads every expert when a token wants it. Now: answer "
+            "%.2f, prompt %.1f tok/s.\n",
+            per_second(d->seconds_reading), per_second(p->seconds_reading));
+    else if (f->sizes.expert_files > f->wish.memory / 2)
+        fprintf(out, "  Experts take more than half of the memory: this build maps them only with "
+                     "--reader memory.\n");
 }
 
 static void print_cost(FILE *out, const struct sl_forecast *f)
