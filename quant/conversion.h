@@ -272,10 +272,12 @@ int sl_convert_matrix(struct sl_conversion *c, enum sl_role role, uint32_t layer
 int sl_matrix_fits_bf16(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
                         uint32_t expert, bool *exact, struct sluice_err *err);
 
-/* files.c.  The packing that ROLE (no expert's), and the one that LAYER's experts get in C's
- * profile. */
-int sl_choose_packing(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
-                      struct sl_packing *p, struct sluice_err *err);
+/* files.c.  The packing that ROLE gets in FILE, one for all experts of a layer; `reference` takes
+ * BF16 where that is exact for all of them. */
+int sl_file_packing(const struct sl_conversion *c, const struct sl_plan_file *file,
+                    enum sl_role role, struct sl_packing *p, struct sluice_err *err);
+
+/* files.c.  The layout of LAYER's experts in C's profile. */
 int sl_choose_layout(const struct sl_conversion *c, uint32_t layer, struct sl_expert_layout *layout,
                      struct sluice_err *err);
 

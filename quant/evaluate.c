@@ -13,7 +13,7 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
-#include "runtime/base/meminfo.h"
+#include "runtime/base/available.h"
 #include "runtime/model/rung.h"
 
 enum { REFERENCE, CANDIDATE, N_STREAMS };
@@ -167,6 +167,7 @@ static void take_layer(const struct evaluation *e, struct stream *s)
         .config = config_of(e),
         .compute = s->compute,
         .experts = s->experts,
+        .wave = s->experts ? sl_experts_wave(s->experts) : 0,
         .types = s->types,
         .chunk = e->chunk,
         .capacity = e->context,
@@ -273,7 +274,7 @@ static int check_memory(const struct evaluation *e)
 {
     const struct sl_evaluate_memory *m = &e->report->memory;
     const double gb = 1e9;
-    uint64_t there = e->opts->memory ? e->opts->memory : sl_available_memory();
+    uint64_t there = e->opts->memory ? e->opts->memory : sl_memory_available();
     if (there == 0 || m->total <= there)
         return 0;
     return sl_fail(e->err, SLUICE_ENOMEM,

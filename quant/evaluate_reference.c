@@ -33,6 +33,13 @@ void sl_reference_unload(struct sl_reference *r)
     r->weights = (struct sl_layer_weights){0};
 }
 
+/* The file of a container that would hold LAYER, or the head. */
+static struct sl_plan_file file_of(const struct sl_reference *r, uint32_t layer)
+{
+    bool head = layer == r->conversion.config.layers;
+    return (struct sl_plan_file){.kind = head ? SL_FILE_HEAD : SL_FILE_RESIDENT, .layer = layer};
+}
+
 /* Calls visit for every matrix and vector of LAYER but its experts, or of the head. */
 typedef int visit_fn(struct sl_reference *r, enum sl_role role, uint32_t layer, size_t *offset,
                      struct sluice_err *err);
@@ -41,8 +48,7 @@ static int each_tensor(struct sl_reference *r, uint32_t layer, visit_fn *visit, 
                        struct sluice_err *err)
 {
     const struct sl_config *c = &r->conversion.config;
-    const struct sl_plan_file file = {.kind = layer < c->layers ? SL_FILE_RESIDENT : SL_FILE_HEAD,
-                                      .layer = layer};
+    const struct sl_plan_file file = file_of(r, layer);
     int status = 0;
     *offset = 0;
     for (enum sl_role role = 0; status == 0 && role < SL_N_ROLES; role++)
@@ -68,10 +74,11 @@ static size_t tensor_bytes(const struct sl_reference *r, enum sl_role role)
 static int plan_tensor(struct sl_reference *r, enum sl_role role, uint32_t layer, size_t *offset,
                        struct sluice_err *err)
 {
+    const struct sl_plan_file file = file_of(r, layer);
     int status = 0;
     if (!is_vector(role))
-        status = sl_choose_packing(&r->conversion, role, layer, &r->weights.matrix[role].packing,
-                                   err);
+        status = sl_file_packing(&r->conversion, &file, role, &r->weights.matrix[role].packing,
+                                 err);
     if (status == 0)
         *offset += tensor_bytes(r, role);
     return status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The model that a synthetic one imitates: its config.json, with the wanted numbers changed. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "quant/synth.h"
@@ -89,14 +90,19 @@ static int set_fp8(json_t *root, const char *like, struct sluice_err *err)
                : sl_fail_nomem(err, "config.json", 0);
 }
 
+/* So many layers, and no MTP layer. */
+static int set_layers(json_t *root, uint32_t dense, uint32_t moe, struct sluice_err *err)
+{
+    int status = set(root, "first_k_dense_replace", dense, err);
+    if (status == 0)
+        status = set(root, "num_hidden_layers", dense + moe, err);
+    return status < 0 ? status : set(root, "num_nextn_predict_layers", 0, err);
+}
+
 static int set_numbers(json_t *root, const char *like, const struct sl_synth_opts *o,
                        struct sluice_err *err)
 {
-    int status = set(root, "first_k_dense_replace", o->dense_layers, err);
-    if (status == 0)
-        status = set(root, "num_hidden_layers", o->dense_layers + o->moe_layers, err);
-    if (status == 0)
-        status = set(root, "num_nextn_predict_layers", 0, err);
+    int status = o->all_layers ? 0 : set_layers(root, o->dense_layers, o->moe_layers, err);
     if (status == 0 && o->experts)
         status = set_experts(root, o->experts, err);
     if (status == 0 && o->vocab)
@@ -120,5 +126,14 @@ int sl_imitate(struct sl_config *config, char **text, const struct sl_synth_opts
     if (status == 0 && !(*text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS)))
         status = sl_fail_nomem(err, "config.json", 0);
     json_decref(root);
+    return status;
+}
+
+int sl_like_config(struct sl_config *config, const struct sl_synth_opts *opts,
+                   struct sluice_err *err)
+{
+    char *text = NULL;
+    int status = sl_imitate(config, &text, opts, err);
+    free(text);
     return status;
 }

@@ -42,6 +42,7 @@ int sl_quantize(const char *source, const char *dest, const struct sl_quantize_o
 
 struct sl_synth_opts {
     const char *like; /* "v3", "v3.2", or the path of a config.json; NULL: "v3.2" */
+    bool all_layers;  /* as the model has, with its MTP layer; else: */
     uint32_t dense_layers, moe_layers; /* in this order; no MTP layer */
     uint32_t experts, vocab;           /* 0: as the model has */
     bool checkpoint;                   /* an FP8 checkpoint, not a container */
@@ -136,6 +137,53 @@ int sl_evaluate(const char *container, const char *checkpoint, const int32_t *to
                 const struct sl_evaluate_opts *opts, struct sl_evaluate_report *report,
                 struct sluice_err *err);
 void sl_evaluate_release(struct sl_evaluate_report *report);
+
+/* ---- sizes ----------------------------------------------------------------------------------- */
+
+struct sl_config;
+
+/* The configuration that opts->like, layers, experts and vocab ask for. */
+int sl_like_config(struct sl_config *config, const struct sl_synth_opts *opts,
+                   struct sluice_err *err);
+
+/* What decides how fast a machine multiplies with a matrix. */
+enum sl_weight_kind { SL_WEIGHTS_LUT4, SL_WEIGHTS_INT8, SL_WEIGHTS_FLOAT, SL_WEIGHT_KINDS };
+
+/* Matrices that a token goes over in one kind of work, in all main layers together. */
+struct sl_matrices {
+    uint64_t bytes[SL_WEIGHT_KINDS];
+    uint64_t macs[SL_WEIGHT_KINDS]; /* multiply-adds per vector, padding included */
+};
+
+enum sl_matrix_part {
+    SL_M_PROJECTIONS,   /* attention but for the indexer */
+    SL_M_INDEX_KEYS,    /* the indexer's matrices that every token needs */
+    SL_M_INDEX_QUERIES, /* and those of tokens that select */
+    SL_M_ROUTER,
+    SL_M_EXPERT, /* one routed expert per MoE layer */
+    SL_M_SHARED,
+    SL_M_DENSE,
+    SL_M_HEAD,
+    SL_M_PARTS
+};
+
+/* What a container takes, in bytes, and what its weights cost. */
+struct sl_sizes {
+    uint64_t head_file, resident_files, expert_files; /* whole files */
+    uint64_t mtp_resident_file, mtp_expert_file;      /* 0 without an MTP layer */
+    uint64_t embedding;                               /* of head_file; not resident */
+    uint64_t embedding_row;
+    uint64_t stride; /* one expert of a main layer; 0: no layer has experts */
+    struct sl_matrices part[SL_M_PARTS];
+};
+
+/*
+ * The sizes of the container that sl_quantize() or sl_synthesize() would make for CONFIG, without
+ * config.json, tokenizer and sluice.json.  `reference` takes BF16 for every weight, or what the
+ * container at DIR has; for other profiles, and with DIR NULL, no file is looked at.
+ */
+int sl_sizes_measure(struct sl_sizes *sizes, const struct sl_config *config, const char *profile,
+                     const char *dir, struct sluice_err *err);
 
 /* Names and one-line descriptions of the profiles; returns false past the last. */
 bool sl_profile_list(size_t i, const char **name, const char **text);

@@ -16,8 +16,6 @@
 #define PACKAGE_VERSION "0"
 #endif
 
-enum { MIN_WAVE = 16 };
-
 const char *sluice_version(void)
 {
     return PACKAGE_VERSION;
@@ -36,7 +34,7 @@ static int open_experts(sluice_engine *e, enum sluice_reader reader, struct slui
     if (n == 0)
         return 0;
     int status = sl_experts_open(&e->experts, e->dir, e->weights->manifest, first, n, reader,
-                                 sl_max(2 * c->experts_used, MIN_WAVE), err);
+                                 sl_moe_wave(c, e->weights->n_layers), err);
     for (unsigned i = 0; status == 0 && i < n; i++)
         status = sl_experts_check(e->experts, c, e->dir, first + i, err);
     return status;

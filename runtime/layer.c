@@ -35,6 +35,7 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
     ws->attention.chunk = ws->moe.chunk = opts->chunk;
     ws->attention.capacity = opts->capacity;
     ws->moe.experts = opts->experts;
+    ws->moe.wave = opts->wave;
     ws->normed = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
     ws->update = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
     sl_attention_take(&ws->attention, arena);

@@ -23,7 +23,8 @@ struct sl_workspace {
 struct sl_workspace_opts {
     const struct sl_config *config;
     struct sl_compute compute;
-    struct sl_experts *experts; /* NULL when no layer has experts */
+    struct sl_experts *experts; /* NULL when no layer has experts, or only sizes are wanted */
+    size_t wave;                /* sl_moe_wave() */
     struct sl_cache_types types;
     size_t chunk;
     size_t capacity; /* tokens of a cache */

@@ -342,12 +342,31 @@ struct sl_ops {
 };
 
 /*
+ * What a rung can do at most: loops of the instructions that its kernels spend their time with, on
+ * data in registers, and a plain read of memory.  To measure kernels against; no kernels.
+ */
+struct sl_peaks {
+    /* sum[r] = N times Σ_i w[4r + i] · x[i], modulo 2^32, by 64 N multiply-adds. */
+    void (*dot)(const int8_t w[64], const int8_t x[4], size_t n, uint32_t sum[SL_PANEL]);
+    /* sum[i] = N times a[i] · b, added by N fused multiply-adds in any order. */
+    void (*fma)(const float a[SL_PANEL], float b, size_t n, float sum[SL_PANEL]);
+    /* The exclusive or of all 32-bit words of N bytes. */
+    uint32_t (*read)(const void *p, size_t n);
+};
+
+enum {
+    SL_PEAK_STEP = 240, /* N of dot and fma is a multiple of this */
+    SL_PEAK_READ = 256, /* N of read is a multiple of this */
+};
+
+/*
  * A rung of the ladder: the kernels for one bundle of CPU features.  Slots that a rung does nothing
  * for hold those of the rung below.
  */
 struct sl_rung {
     const char *name; /* "ref", "avx2", … */
     const struct sl_ops *ops;
+    const struct sl_peaks *peaks;
 };
 
 /* Rung number I of those that this build has and that CPU and operating system can run; 0 is "ref",

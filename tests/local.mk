@@ -4,21 +4,22 @@
 lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
-kernel_tests = tests/check/check_kernels tests/check/check_rungs
+kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
-    tests/unit/test_drive tests/unit/test_trace tests/unit/test_bench tests/unit/test_statistics \
+    tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
+    tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
-    tests/model/test_synth tests/model/test_evaluate
+    tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
-    tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh
+    tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
-EXTRA_DIST += tests/qemu/x86.sh tests/qemu/aarch64.sh tests/cli/common.sh tests/cli/example.c tests/random.h
+EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/qemu/x86.sh tests/qemu/aarch64.sh tests/cli/common.sh tests/cli/example.c tests/random.h
 
 TEST_EXTENSIONS = .sh
 TESTS += $(lints) $(kernel_tests) $(cli_tests) $(fault_scripts)
@@ -33,7 +34,7 @@ check-long:
 	SLUICE_TEST_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
 
 # Other processors, emulated: needs qemu-user, and gcc-aarch64-linux-gnu for the second.
-check-qemu: all tests/check/check_rungs
+check-qemu: all tests/check/check_rungs tests/check/check_peaks
 	$(srcdir)/tests/qemu/x86.sh .
 	$(srcdir)/tests/qemu/aarch64.sh .
 .PHONY: check-long check-qemu
@@ -48,6 +49,9 @@ tests_check_check_rungs_SOURCES = tests/check/check_rungs.h tests/check/check_ru
     tests/check/kernels_attend.c tests/check/kernels_fit.c tests/check/faults.c \
     tests/check/timing.c
 tests_check_check_rungs_LDADD = libsimd.la -lm
+
+tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values)
+tests_check_check_peaks_LDADD = libsimd.la -lm
 
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
@@ -90,6 +94,14 @@ tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
 tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c
 tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
+tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
+
+tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
+tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_kernels_LDADD = libtools.la libmodel.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)
@@ -136,6 +148,9 @@ tests_model_test_same_bits_LDADD = $(model_libs)
 tests_model_test_synth_SOURCES = tests/model/test_synth.c $(model_harness) $(scratch)
 tests_model_test_synth_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_synth_LDADD = $(model_libs)
+tests_model_test_sizes_SOURCES = tests/model/test_sizes.c $(model_harness) $(scratch)
+tests_model_test_sizes_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_sizes_LDADD = $(model_libs)
 tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)

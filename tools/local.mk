@@ -10,6 +10,7 @@ libtools_la_SOURCES = \
     tools/common/option_help.c \
     tools/common/option_value.c \
     tools/common/option_value.h \
+    tools/common/layers.h \
     tools/common/options.c \
     tools/common/options.h \
     tools/common/progress.c \
@@ -27,8 +28,11 @@ libtools_la_SOURCES = \
     tools/measure/bandwidth.c tools/measure/bandwidth.h \
     tools/measure/drive.h tools/measure/drive_private.h tools/measure/drive.c \
     tools/measure/drive_files.c tools/measure/drive_threads.c tools/measure/drive_uring.c \
+    tools/measure/kernels.c tools/measure/kernels.h tools/measure/kernel_cases.h \
+    tools/measure/case_matrix.c tools/measure/case_attention.c tools/measure/case_vector.c \
     tools/measure/machine.c tools/measure/machine.h \
-    tools/measure/pieces.h tools/measure/pieces.c
+    tools/measure/pieces.h tools/measure/pieces.c \
+    tools/plan/predict.h tools/plan/predict.c tools/plan/forecast.h tools/plan/forecast.c
 libtools_la_LIBADD = $(URING_LIBS) $(ZLIB_LIBS)
 
 bin_PROGRAMS += sluice
@@ -44,6 +48,8 @@ sluice_SOURCES = \
     tools/bench/report.h tools/bench/report.c \
     tools/bench/routes.h tools/bench/routes.c \
     tools/run/verb_run.c \
+    tools/plan/plan.h tools/plan/report_text.c tools/plan/report_json.c tools/plan/hint.c \
+    tools/plan/verb_plan.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \
     tools/eval/verb_eval.c tools/eval/eval.h tools/eval/verb_logits.c \

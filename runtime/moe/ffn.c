@@ -9,6 +9,8 @@
 #include "runtime/base/err.h"
 #include "runtime/moe/moe.h"
 
+enum { MIN_WAVE = 16 };
+
 static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t capacity,
                      size_t inner)
 {
@@ -19,17 +21,23 @@ static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t ca
     sl_codes_take(&f->inner_codes, arena, capacity, inner);
 }
 
+size_t sl_moe_wave(const struct sl_config *c, uint32_t layers)
+{
+    if (layers <= c->dense_layers)
+        return 0;
+    return sl_min(sl_max(2 * (size_t)c->experts_used, MIN_WAVE), SL_READS);
+}
+
 void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
 {
     const struct sl_config *c = m->config;
     size_t rows = m->chunk * c->experts_used;
-    size_t shared = m->experts ? (size_t)c->shared * c->moe_inner : 0;
+    size_t shared = m->wave ? (size_t)c->shared * c->moe_inner : 0;
     size_t dense = c->dense_layers > 0 ? c->ffn_inner : 0;
     sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
     ffn_take(&m->own, arena, m->chunk, sl_max(shared, dense));
-    if (!m->experts)
+    if (!m->wave)
         return;
-    size_t wave = sl_experts_wave(m->experts);
     m->own_out = sl_arena_take(arena, m->chunk * c->hidden, sizeof(float));
     m->logits = sl_arena_take(arena, m->chunk * c->experts, sizeof(float));
     m->route_scratch = sl_arena_take(arena, (size_t)m->compute->team.threads * c->experts * 2,
@@ -42,9 +50,9 @@ void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
     ffn_take(&m->routed, arena, rows, c->moe_inner);
     m->routed_out = sl_arena_take(arena, rows * c->hidden, sizeof(float));
     m->used = sl_arena_take(arena, c->experts, sizeof(uint32_t));
-    m->blocks = sl_arena_take(arena, wave, sizeof *m->blocks);
-    m->matrices = sl_arena_take(arena, 2 * wave, sizeof *m->matrices);
-    m->products = sl_arena_take(arena, wave, sizeof *m->products);
+    m->blocks = sl_arena_take(arena, m->wave, sizeof *m->blocks);
+    m->matrices = sl_arena_take(arena, 2 * m->wave, sizeof *m->matrices);
+    m->products = sl_arena_take(arena, m->wave, sizeof *m->products);
 }
 
 int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, const char *dir,

@@ -35,6 +35,7 @@ struct sl_moe {
     const struct sl_config *config;
     const struct sl_compute *compute;
     struct sl_experts *experts; /* NULL: the model has none */
+    size_t wave;                /* experts computed together; 0: the model has none */
     size_t chunk;
     uint64_t expert_uses;
 
@@ -62,7 +63,10 @@ struct sl_moe {
 int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, const char *dir,
                      unsigned layer, struct sluice_err *err);
 
-/* Takes scratch from ARENA; config, compute, experts and chunk are set before. */
+/* Experts computed together in a model of LAYERS layers; 0: none of these has experts. */
+size_t sl_moe_wave(const struct sl_config *c, uint32_t layers);
+
+/* Takes scratch from ARENA; config, compute, experts, wave and chunk are set before. */
 void sl_moe_take(struct sl_moe *m, struct sl_arena *arena);
 
 /* out[n][hidden] = dense FFN of x[n][hidden]. */

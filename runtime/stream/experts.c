@@ -5,7 +5,7 @@
 #include "runtime/base/arena.h"
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
-#include "runtime/base/meminfo.h"
+#include "runtime/base/available.h"
 #include "runtime/stream/stream.h"
 
 struct sl_experts {
@@ -76,7 +76,7 @@ int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_ma
         goto fail;
     total = total_bytes(x, &largest);
     if (kind == SLUICE_READER_AUTO)
-        kind = total <= sl_available_memory() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
+        kind = total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
     x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
     if ((x->ops->needs_buffers && (status = open_slots(x, largest, err)) < 0) ||
         (status = x->ops->open(&x->reader, x->files, n, err)) < 0)

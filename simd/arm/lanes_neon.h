@@ -23,7 +23,7 @@ typedef struct {
 } vw;
 typedef int8x16_t vbook;
 
-enum { SL_GEMM_TILE = 2, SL_HEAD_TILE = 4, SL_VALUE_TILE = 4 };
+enum { SL_GEMM_TILE = 2, SL_HEAD_TILE = 4, SL_VALUE_TILE = 4, SL_PEAK_SUMS = 5 };
 
 /* ---- floats --------------------------------------------------------------------------------- */
 
@@ -237,6 +237,12 @@ static inline vf vf_lookup(const float table[16], vi index)
                 sl_lookup(t, index.d)};
 }
 
+static inline vf vf_opaque(vf x)
+{
+    __asm__ volatile("" : "+w"(x.a), "+w"(x.b), "+w"(x.c), "+w"(x.d));
+    return x;
+}
+
 /* ---- comparisons ---------------------------------------------------------------------------- */
 
 static inline vm vf_gt(vf x, vf y)
@@ -416,6 +422,12 @@ static inline vf vi_as_f(vi x)
 {
     return (vf){vreinterpretq_f32_s32(x.a), vreinterpretq_f32_s32(x.b), vreinterpretq_f32_s32(x.c),
                 vreinterpretq_f32_s32(x.d)};
+}
+
+static inline vi vi_opaque(vi x)
+{
+    __asm__ volatile("" : "+w"(x.a), "+w"(x.b), "+w"(x.c), "+w"(x.d));
+    return x;
 }
 
 /* ---- integer dot products ------------------------------------------------------------------- */

@@ -26,8 +26,10 @@
  *                          all x that the lane has met), which belongs into the first acc
  *   vw_load_lut4           64 bytes of code pairs as the weights of their low and high nibbles
  *   vpair_…                with SL_VECTOR_PAIRS: two vectors' dot products at once
+ *   vf_opaque vi_opaque    the same value, of which the compiler knows nothing more
  *   SL_GEMM_TILE SL_HEAD_TILE SL_VALUE_TILE   how many vectors, heads and parts of a value
  *                          the registers have room for
+ *   SL_PEAK_SUMS           independent sums that hide the latency of vw_dot() and vf_fma()
  */
 #ifndef SL_SIMD_LANES_H
 #define SL_SIMD_LANES_H

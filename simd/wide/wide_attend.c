@@ -2,7 +2,7 @@
 /* Absorbed latent attention of one head over cached rows, and storing such rows.  Scores take four
  * keys at a time, values SL_VALUE_TILE × 16 outputs; orders of operations: docs/kernels.md. */
 #include "simd/ref/codes.h"
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 #include <math.h>
 

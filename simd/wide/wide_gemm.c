@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Packed matrix times activation vectors: lanes are the 16 rows of a panel, and up to SL_GEMM_TILE
  * vectors share each load of the weights.  Orders of operations: docs/kernels.md, gemm. */
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 /* One activation vector. */
 struct vector {

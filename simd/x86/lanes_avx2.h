@@ -19,7 +19,7 @@ typedef struct {
 } vi;
 typedef vi vm; /* all ones: true */
 
-enum { SL_GEMM_TILE = 2, SL_HEAD_TILE = 4, SL_VALUE_TILE = 4 };
+enum { SL_GEMM_TILE = 2, SL_HEAD_TILE = 4, SL_VALUE_TILE = 4, SL_PEAK_SUMS = 5 };
 
 /* ---- floats --------------------------------------------------------------------------------- */
 
@@ -223,6 +223,12 @@ static inline vf vf_lookup(const float table[16], vi index)
     return (vf){sl_lookup(table, index.a), sl_lookup(table, index.b)};
 }
 
+static inline vf vf_opaque(vf x)
+{
+    __asm__ volatile("" : "+x"(x.a), "+x"(x.b));
+    return x;
+}
+
 /* ---- comparisons ---------------------------------------------------------------------------- */
 
 static inline vm vf_gt(vf x, vf y)
@@ -374,6 +380,12 @@ static inline vi vf_bits(vf x)
 static inline vf vi_as_f(vi x)
 {
     return (vf){_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
+}
+
+static inline vi vi_opaque(vi x)
+{
+    __asm__ volatile("" : "+x"(x.a), "+x"(x.b));
+    return x;
 }
 
 /* ---- integer dot products ------------------------------------------------------------------- */

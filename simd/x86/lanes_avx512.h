@@ -14,7 +14,7 @@ typedef __mmask16 vm;
 typedef __m512i vw;
 typedef __m512i vbook;
 
-enum { SL_GEMM_TILE = 4, SL_HEAD_TILE = 8, SL_VALUE_TILE = 8 };
+enum { SL_GEMM_TILE = 4, SL_HEAD_TILE = 8, SL_VALUE_TILE = 8, SL_PEAK_SUMS = 12 };
 
 static inline __mmask16 sl_first(size_t n)
 {
@@ -182,6 +182,12 @@ static inline vf vf_lookup(const float table[16], vi index)
     return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table));
 }
 
+static inline vf vf_opaque(vf x)
+{
+    __asm__ volatile("" : "+v"(x));
+    return x;
+}
+
 /* ---- comparisons ---------------------------------------------------------------------------- */
 
 static inline vm vf_gt(vf a, vf b)
@@ -309,6 +315,12 @@ static inline vi vf_bits(vf a)
 static inline vf vi_as_f(vi a)
 {
     return _mm512_castsi512_ps(a);
+}
+
+static inline vi vi_opaque(vi x)
+{
+    __asm__ volatile("" : "+v"(x));
+    return x;
 }
 
 /* ---- integer dot products: the weight is made unsigned by adding 128 ------------------------ */

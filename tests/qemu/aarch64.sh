@@ -95,6 +95,7 @@ quietly make -j"$(nproc)" check TESTS=
 $run ./sluice --version -v | grep -q '^kernel gemm  *i8mm$' || { say "no i8mm kernels"; exit 1; }
 say "kernels"
 quietly $run tests/check/check_rungs --quick
+quietly $run tests/check/check_peaks
 say "unit tests"
 export top_srcdir=$top OMP_WAIT_POLICY=passive
 for test in container stream model moe sample tokenizer options team; do

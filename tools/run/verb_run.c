@@ -12,6 +12,7 @@
 #include "tools/common/statistics.h"
 #include "tools/common/status.h"
 #include "tools/common/trace.h"
+#include "tools/plan/plan.h"
 #include "tools/verbs.h"
 
 enum { MAX_PROMPT = 64 << 20 };
@@ -268,6 +269,8 @@ static int open_all(struct answer *a, struct sluice_err *err)
     status = sluice_detokenizer_open(&a->text, a->engine, err);
     if (status == 0)
         status = sl_open_session(&a->session, a->engine, &o->engine, a->room, err);
+    if (status == 0)
+        sl_plan_hint(&o->engine, &a->info, a->room);
     if (o->engine.context)
         a->room = o->engine.context;
     if (status == 0 && o->trace)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "quant/quant.h"
+#include "tools/common/layers.h"
 #include "tools/common/options.h"
 #include "tools/common/progress.h"
 #include "tools/common/status.h"
@@ -70,15 +71,6 @@ static const struct sl_command command = {
     .examples = examples,
 };
 
-/* "3+58" */
-static bool parse_layers(const char *text, struct sl_synth_opts *opts)
-{
-    int used = 0;
-    return sscanf(text, "%9" SCNu32 "+%9" SCNu32 "%n", &opts->dense_layers, &opts->moe_layers,
-                  &used) == 2 &&
-           text[used] == 0;
-}
-
 static int show_progress(void *user, uint64_t done, uint64_t total, const char *file)
 {
     (void)file;
@@ -129,7 +121,7 @@ int sl_verb_synth(int argc, char **argv)
         .user = &progress,
         .progress = show_progress,
     };
-    if (!parse_layers(o.layers, &opts))
+    if (!sl_parse_layers(o.layers, &opts.dense_layers, &opts.moe_layers))
         return sl_usage_error(&command, stderr, "--layers wants DENSE+MOE, for example 1+2");
     sl_interrupt_install();
     sl_progress_open(&progress, stderr, "making noise", SL_PROGRESS_BYTES);

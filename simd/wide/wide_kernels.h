@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The wide kernels of one rung, one prototype per slot of struct sl_ops.  Private to simd/wide/. */
-#ifndef SL_SIMD_KERNELS_H
-#define SL_SIMD_KERNELS_H
+#ifndef SL_SIMD_WIDE_KERNELS_H
+#define SL_SIMD_WIDE_KERNELS_H
 
 #include "simd/simd.h"
 #include "simd/wide/lanes.h"
