@@ -15,7 +15,7 @@ typedef __m512i vw;
 typedef __m512i vbook;
 
 enum {
-    SL_GEMM_TILE = 4,
+    SL_GEMM_TILE = 8,
     SL_HEAD_TILE = 8,
     SL_VALUE_TILE = 8,
     SL_ROPE_TILE = 2,
