@@ -23,6 +23,7 @@ sl_index_score_fn SL_WIDE(index_score);
 sl_topk_fn SL_WIDE(topk);
 sl_kv_store_fn SL_WIDE(kv_store);
 sl_attend_fn SL_WIDE(attend);
+sl_attend_fn SL_WIDE(attend_int8); /* what attend does with an INT8 cache */
 sl_attend_merge_fn SL_WIDE(attend_merge);
 sl_attend_finish_fn SL_WIDE(attend_finish);
 sl_fp8_decode_fn SL_WIDE(fp8_decode);

@@ -90,7 +90,7 @@ static uint32_t read_all(const void *p, size_t n)
     for (size_t i = 0; i < n / STREAMS; i += 64)
         SL_UNROLL
     for (size_t j = 0; j < STREAMS; j++)
-        acc[j] = vi_xor(acc[j], vx_load(at + j * (n / STREAMS) + i));
+        acc[j] = vi_xor(acc[j], vf_bits(vf_load(at + j * (n / STREAMS) + i)));
     uint32_t word[SL_LANES], all = 0;
     store_ints(word, vi_xor(vi_xor(acc[0], acc[1]), vi_xor(acc[2], acc[3])));
     for (size_t i = 0; i < SL_LANES; i++)

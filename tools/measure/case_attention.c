@@ -12,7 +12,6 @@ enum {
     INDEX_HEADS = 64,
     INDEX_DIM = 128,
     KEYS_PER_ITEM = 1024, /* as runtime/attention/ divides the work */
-    HEADS_PER_ITEM = 4,
     HEADS = 128,
     LATENT = 512,
     ROPE = 64,
@@ -114,35 +113,58 @@ static void fill_scores(struct sl_call *c)
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-/* What runtime/attention/mla.c does for a head of a token. */
-static void attend_head(const struct sl_call *c, size_t i, float *block)
+/* As in runtime/attention/mla.c: heads that are attended to together. */
+static size_t group_heads(const struct sl_call *c)
+{
+    size_t groups = sl_ceil_div(c->team.threads, c->n);
+    return sl_min(HEADS, sl_round_up(sl_ceil_div(HEADS, groups), SL_HEADS_MAX));
+}
+
+static void encode_out(const struct sl_attend_data *d, const struct sl_ops *ops, size_t i)
+{
+    ops->quantize_acts(d->out + i * LATENT, LATENT, d->code + i * LATENT,
+                       d->code_scale + i * LATENT / SL_BLOCK, d->code_sum + i * LATENT / SL_BLOCK);
+}
+
+/* What it does for HEADS heads from I on, of one token. */
+static void attend_group(const struct sl_call *c, size_t i, size_t heads, unsigned thread)
 {
     const struct sl_attend_data *d = &c->attend;
     const uint32_t *index = d->index + i / HEADS * d->topk;
     const float *query = d->query + i * (LATENT + ROPE);
-    float *out = d->out + i * LATENT, max = 0, sum = 0, block_max, block_sum;
-    struct sl_query q = {d->q + i * LATENT, d->q_scale + i * GROUPS, query, query + LATENT};
-    c->ops->quantize_groups(query, LATENT, SL_LATENT_GROUP, d->q + i * LATENT,
-                            d->q_scale + i * GROUPS);
+    float *block = d->block + (size_t)thread * HEADS * (LATENT + 2);
+    float max[HEADS], sum[HEADS];
+    const struct sl_queries q = {.heads = (uint32_t)heads,
+                                 .q = d->q + i * LATENT,
+                                 .scale = d->q_scale + i * GROUPS,
+                                 .rope = query + LATENT,
+                                 .rope_ld = LATENT + ROPE};
+    const struct sl_attended all = {d->out + i * LATENT, max, sum};
+    const struct sl_attended next = {block, block + HEADS * LATENT, block + HEADS * (LATENT + 1)};
+    for (size_t h = 0; h < heads; h++)
+        c->ops->quantize_groups(query + h * (LATENT + ROPE), LATENT, SL_LATENT_GROUP,
+                                d->q + (i + h) * LATENT, d->q_scale + (i + h) * GROUPS);
     for (size_t s = 0; s < d->topk; s += SL_ATTEND_BLOCK) {
-        size_t n = sl_min(SL_ATTEND_BLOCK, d->topk - s);
-        c->ops->attend(&d->kv, &q, 0.125f, index + s, s, n, s ? block : out, &block_max,
-                       &block_sum);
-        if (s == 0)
-            max = block_max, sum = block_sum;
-        else
-            c->ops->attend_merge(out, &max, &sum, block, block_max, block_sum, LATENT);
+        c->ops->attend(&d->kv, &q, 0.125f, index + s, s, sl_min(SL_ATTEND_BLOCK, d->topk - s),
+                       s ? &next : &all, d->scratch + (size_t)thread * d->scratch_bytes);
+        for (size_t h = 0; s > 0 && h < heads; h++)
+            c->ops->attend_merge(all.out + h * LATENT, &max[h], &sum[h], next.out + h * LATENT,
+                                 next.max[h], next.sum[h], LATENT);
     }
-    c->ops->attend_finish(out, sum, LATENT);
-    c->ops->quantize_acts(out, LATENT, d->code + i * LATENT, d->code_scale + i * LATENT / SL_BLOCK,
-                          d->code_sum + i * LATENT / SL_BLOCK);
+    for (size_t h = 0; h < heads; h++) {
+        c->ops->attend_finish(all.out + h * LATENT, sum[h], LATENT);
+        encode_out(d, c->ops, i + h);
+    }
 }
 
 static void attend_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct sl_call *c = arg;
-    for (size_t i = begin; i < end; i++)
-        attend_head(c, i, c->attend.block + (size_t)thread * LATENT);
+    size_t size = group_heads(c), groups = sl_ceil_div(HEADS, size);
+    for (size_t i = begin; i < end; i++) {
+        size_t first = i % groups * size;
+        attend_group(c, i / groups * HEADS + first, sl_min(size, HEADS - first), thread);
+    }
 }
 
 static void lay_attend(struct sl_call *c, struct sl_arena *arena)
@@ -161,13 +183,15 @@ static void lay_attend(struct sl_call *c, struct sl_arena *arena)
     d->q = sl_arena_take(arena, heads, LATENT);
     d->q_scale = sl_arena_take(arena, heads * GROUPS, sizeof(float));
     d->out = sl_arena_take(arena, heads * LATENT, sizeof(float));
-    d->block = sl_arena_take(arena, c->team.threads * LATENT, sizeof(float));
+    d->block = sl_arena_take(arena, c->team.threads * HEADS * (LATENT + 2), sizeof(float));
+    d->scratch_bytes = sl_round_up(sl_attend_scratch(&d->kv), 64);
+    d->scratch = sl_arena_take(arena, c->team.threads, d->scratch_bytes);
     d->code = sl_arena_take(arena, heads, LATENT);
     d->code_scale = sl_arena_take(arena, heads * LATENT / SL_BLOCK, sizeof(float));
     d->code_sum = sl_arena_take(arena, heads * LATENT / SL_BLOCK, sizeof(int32_t));
     c->work = attend_work;
-    c->items = heads;
-    c->grain = HEADS_PER_ITEM;
+    c->items = c->n * sl_ceil_div(HEADS, group_heads(c));
+    c->grain = 1;
     c->dots = (double)(heads * d->topk * LATENT);
     c->fmas = (double)(heads * d->topk * (ROPE + LATENT));
     c->amount = c->dots + c->fmas;

@@ -36,8 +36,11 @@ struct sl_attend_data {
     float *query;    /* [n · heads][latent + rope] */
     int8_t *q;       /* the INT8 form of its latent part, with the next */
     float *q_scale;
-    float *out, *block; /* [n · heads][latent]; [threads][latent] */
-    int8_t *code;       /* the INT8 form of out, with the next two */
+    float *out;       /* [n · heads][latent] */
+    float *block;     /* [threads][heads · (latent + 2)] */
+    uint8_t *scratch; /* [threads][scratch_bytes] */
+    size_t scratch_bytes;
+    int8_t *code; /* the INT8 form of out, with the next two */
     float *code_scale;
     int32_t *code_sum;
 };
