@@ -12,7 +12,7 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machin
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth
-cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
+cli_tests = tests/cli/verbs.sh tests/cli/kernels.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory

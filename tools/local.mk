@@ -32,6 +32,7 @@ sluice_SOURCES = \
     tools/quantize/verb_quantize.c \
     tools/synth/verb_synth.c \
     tools/bench/verb_bench.c tools/bench/report.h tools/bench/report.c \
+    tools/bench/kernels_table.h tools/bench/kernels_table.c \
     tools/run/verb_run.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \

@@ -7,6 +7,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
 #include "tools/measure/bandwidth.h"
+#include "tools/bench/kernels_table.h"
 #include "tools/bench/report.h"
 #include "tools/common/engine_options.h"
 #include "tools/common/status.h"
@@ -17,6 +18,7 @@ enum { MAX_LIST = 32, MAX_TOKENS = 1 << 24 };
 struct bench_options {
     struct sl_engine_options engine;
     const char *prompt, *decode, *depth;
+    bool kernels;
     size_t repeat;
     int format;
 };
@@ -36,16 +38,20 @@ static const struct sl_option rows[] = {
     {.name = "repeat", .letter = 'r', SL_FIELD(SL_COUNT, struct bench_options, repeat),
      .value = "N", .fallback = "3", .low = 1, .high = 1000, .help = "Repetitions of each test",
      .group = "Task"},
+    {.name = "kernels", SL_FIELD(SL_FLAG, struct bench_options, kernels), .env = "",
+     .help = "Time each kernel at the shapes of V3.2 and what limits it, instead of a model",
+     .group = "Task"},
     {.name = "output", .letter = 'o', SL_FIELD(SL_ENUM, struct bench_options, format),
      .fallback = "md", .names = sl_bench_formats, .help = "Format of the table",
      .group = "Output"},
-    SL_ENGINE_ROWS(struct bench_options, engine),
+    SL_ENGINE_ROWS_FOR(struct bench_options, engine, false),
     {0},
 };
 /* clang-format on */
 
 static const char *const examples[] = {
     "sluice bench -m /models/v32 -p 512 -n 64 -d 0,4096,32768",
+    "sluice bench --kernels",
     NULL,
 };
 
@@ -254,9 +260,14 @@ int sl_verb_bench(int argc, char **argv)
                               "-p, -n and -d want numbers with commas between them, at most %d of "
                               "up to %d",
                               MAX_LIST, MAX_TOKENS);
+    if (!o.kernels && !o.engine.model)
+        return sl_usage_error(&command, stderr, "missing --model DIR or SLUICE_MODEL");
     b.repeat = o.repeat;
     b.format = (enum sl_bench_format)o.format;
     sl_interrupt_install();
+    if (o.kernels)
+        return sl_bench_kernels(o.engine.threads, o.repeat, b.format, &err) < 0 ? sl_report(&err)
+                                                                                : SL_EXIT_OK;
     if (bench(&o, &b, &err) < 0)
         return sl_report(&err);
     return SL_EXIT_OK;

@@ -77,18 +77,24 @@ static void fmas_work(void *arg, size_t begin, size_t end, unsigned thread)
         p->peaks->fma(a, 0.5f, p->n, sum);
 }
 
+/* The bytes of items [begin, end), but for a rest. */
+static size_t bytes_of(const struct limit_phase *p, size_t begin, size_t end)
+{
+    return (end - begin) * p->n / SL_PEAK_BYTES * SL_PEAK_BYTES;
+}
+
 static void inputs_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct limit_phase *p = arg;
     (void)thread;
-    p->peaks->read(p->call->in + begin * p->n, (end - begin) * p->n);
+    p->peaks->read(p->call->in + begin * p->n, bytes_of(p, begin, end));
 }
 
 static void outputs_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct limit_phase *p = arg;
     (void)thread;
-    memset(p->call->spare + begin * p->n, 0, (end - begin) * p->n);
+    p->peaks->write(p->call->spare + begin * p->n, bytes_of(p, begin, end), 0);
 }
 
 /* Seconds for AMOUNT multiply-adds, EACH of them per round of a peak loop. */
@@ -109,7 +115,7 @@ static double time_cached(const struct sl_call *c, const struct sl_peaks *peaks,
 {
     struct limit_phase phase = {c, peaks, bytes / c->items};
     double start = sl_now();
-    sl_team_run(&c->team, c->items, 1, work, &phase);
+    sl_team_run(&c->team, c->items, c->grain, work, &phase);
     return sl_now() - start;
 }
 
