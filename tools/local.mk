@@ -44,6 +44,7 @@ sluice_SOURCES = \
     tools/bench/verb_bench.c \
     tools/bench/evict.h tools/bench/evict.c \
     tools/bench/extrapolate.h tools/bench/extrapolate.c \
+    tools/bench/kernels_table.h tools/bench/kernels_table.c \
     tools/bench/model_rows.h tools/bench/model_rows.c \
     tools/bench/report.h tools/bench/report.c \
     tools/bench/routes.h tools/bench/routes.c \

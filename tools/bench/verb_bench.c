@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tools/bench/kernels_table.h"
 #include "tools/bench/model_rows.h"
 #include "tools/common/status.h"
 #include "tools/verbs.h"
@@ -12,6 +13,7 @@ enum { MAX_TOKENS = 1 << 24 };
 struct bench_options {
     const char *prompt, *decode, *depth, *layers;
     struct sl_bench_task task;
+    bool kernels;
 };
 
 /* clang-format off */
@@ -31,6 +33,9 @@ static const struct sl_option rows[] = {
      .group = "Task"},
     {.name = "repeat", .letter = 'r', SL_FIELD(SL_COUNT, struct bench_options, task.repeat),
      .value = "N", .fallback = "3", .low = 1, .high = 1000, .help = "Repetitions of each test",
+     .group = "Task"},
+    {.name = "kernels", SL_FIELD(SL_FLAG, struct bench_options, kernels), .env = "",
+     .help = "Time each kernel at the shapes of V3.2 and what limits it, instead of a model",
      .group = "Task"},
     {.name = "warm", SL_FIELD(SL_FLAG, struct bench_options, task.warm),
      .help = "Rows with the model in memory: an untimed run before each test; this is what "
@@ -55,7 +60,7 @@ static const struct sl_option rows[] = {
 
 static const char *const examples[] = {
     "sluice bench -m /models/v32 -p 512 -n 64 -d 0,4096,32768",
-    "sluice bench -m /scratch/synth -p 0 -n 32 --layers 61 --routes choices.gz",
+    "sluice bench --kernels",
     NULL,
 };
 
@@ -105,11 +110,20 @@ static int bench_model(struct bench_options *o)
     return sl_bench_model(&o->task, &err) < 0 ? sl_report(&err) : SL_EXIT_OK;
 }
 
+static int bench_kernels(const struct bench_options *o)
+{
+    struct sluice_err err = {0};
+    sl_interrupt_install();
+    return sl_bench_kernels(o->task.engine.threads, o->task.repeat, o->task.format, &err) < 0
+               ? sl_report(&err)
+               : SL_EXIT_OK;
+}
+
 int sl_verb_bench(int argc, char **argv)
 {
     struct bench_options o = {0};
     int status = sl_options_parse(&command, argc, argv, &o, stdout, stderr);
     if (status >= 0)
         return status;
-    return bench_model(&o);
+    return o.kernels ? bench_kernels(&o) : bench_model(&o);
 }
