@@ -77,7 +77,7 @@ double sl_surprise(const float *logits, size_t vocab, int32_t token);
 
 /* What an evaluation holds in memory, in bytes; nothing of it grows with the number of layers. */
 struct sl_evaluate_memory {
-    uint64_t hidden;  /* the hidden states of all tokens, twice */
+    uint64_t hidden;  /* of all tokens: hidden states, twice, and what experts add to them */
     uint64_t weights; /* one layer of both models, without routed experts; the largest */
     uint64_t experts; /* routed experts at hand */
     uint64_t scratch; /* caches of one layer and scratch of a chunk, of both */
@@ -91,12 +91,13 @@ struct sl_evaluate_opts {
     size_t context; /* tokens of a sequence; 0: SL_EVALUATE_CONTEXT, or the model's limit if less */
     size_t chunk;   /* most tokens computed in one pass; 0: SL_EVALUATE_CHUNK */
     unsigned threads; /* 0: every processor this process may use */
+    bool exact;       /* the reference multiplies with the kernels even where oneDNN is built in */
     uint64_t memory;  /* bytes that may be used; 0: what the system says it has */
     void *user;
     /* Once, before the work. */
     void (*begin)(void *user, const struct sl_evaluate_memory *memory);
     /* LAYER of report->layers is at work (the last number: the output heads); DONE of TOTAL
-     * chunks' tokens.  A non-zero return stops with SLUICE_ECANCELLED. */
+     * units.  A non-zero return stops with SLUICE_ECANCELLED. */
     int (*progress)(void *user, uint32_t layer, uint64_t done, uint64_t total);
     /* The logits of token TOKEN under both models: float[vocab]. */
     void (*logits)(void *user, size_t token, const float *reference, const float *candidate);
@@ -113,6 +114,7 @@ struct sl_evaluate_layer {
 struct sl_evaluate_report {
     size_t tokens, context;
     uint32_t layers;
+    const char *multiplier; /* of the reference's matrices: "kernels", or oneDNN's version */
     struct sl_evaluate_memory memory;
     struct sl_sample kl; /* KL(reference ‖ candidate) in nats, of every token's prediction */
     double kl_median, kl_99, kl_999, kl_max;

@@ -394,7 +394,7 @@ static void refuses_what_cannot_be_compared(void **unused)
     expect_refusal(container, own, good, 1, &plain, SLUICE_EARG, "at least 2");
     expect_refusal(container, own, bad, 4, &plain, SLUICE_EARG, "token 2 is -1");
     expect_refusal(container, own, good, 4, &wide, SLUICE_EARG, "max_position_embeddings");
-    expect_refusal(container, own, good, 4, &narrow, SLUICE_ENOMEM, "2 x 4 tokens");
+    expect_refusal(container, own, good, 4, &narrow, SLUICE_ENOMEM, "3 x 4 tokens");
 }
 
 static void stops_when_told(void **unused)
