@@ -46,6 +46,7 @@ sluice_SOURCES = \
     tools/bench/extrapolate.h tools/bench/extrapolate.c \
     tools/bench/kernels_table.h tools/bench/kernels_table.c \
     tools/bench/model_rows.h tools/bench/model_rows.c \
+    tools/bench/reading.h tools/bench/reading.c \
     tools/bench/report.h tools/bench/report.c \
     tools/bench/routes.h tools/bench/routes.c \
     tools/run/verb_run.c \

@@ -105,6 +105,10 @@ static int bench_model(struct bench_options *o)
     if (o->layers && !sl_parse_layers(o->layers, &o->task.layers))
         return sl_usage_error(&command, stderr,
                               "--layers wants DENSE+MOE, for example 3+58, or 4 and more");
+    if (o->task.cold && o->task.real_fill)
+        return sl_usage_error(&command, stderr,
+                              "--cold and --real-fill exclude each other: computing the tokens "
+                              "before brings the experts into memory");
     o->task.warm |= !o->task.cold;
     sl_interrupt_install();
     return sl_bench_model(&o->task, &err) < 0 ? sl_report(&err) : SL_EXIT_OK;
