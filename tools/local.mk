@@ -49,6 +49,7 @@ sluice_SOURCES = \
     tools/bench/reading.h tools/bench/reading.c \
     tools/bench/report.h tools/bench/report.c \
     tools/bench/routes.h tools/bench/routes.c \
+    tools/bench/io_table.h tools/bench/io_table.c \
     tools/run/verb_run.c \
     tools/plan/plan.h tools/plan/report_text.c tools/plan/report_json.c tools/plan/hint.c \
     tools/plan/verb_plan.c \

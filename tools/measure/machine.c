@@ -155,7 +155,7 @@ static int make_folders(const char *path, struct sluice_err *err)
     return status;
 }
 
-int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_err *err)
+json_t *sl_machine_json(const struct sl_machine *m)
 {
     struct sl_machine copy = *m;
     json_t *root = json_pack("{s:i, s:s, s:s, s:s, s:I}", "sluice_machine", FORMAT, "date", m->date,
@@ -163,7 +163,16 @@ int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_
     int failed = root == NULL;
     for (size_t i = 0; !failed && i < N_RATES; i++)
         failed = json_object_set_new(root, rates[i].key, json_real(*rate_of(&copy, i)));
-    char *text = failed ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    if (!failed)
+        return root;
+    json_decref(root);
+    return NULL;
+}
+
+int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_err *err)
+{
+    json_t *root = sl_machine_json(m);
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
     int status = text ? make_folders(path, err) : sl_fail_nomem(err, "measurements", 0);
     if (status == 0)
         status = sl_file_replace(path, text, strlen(text), err);

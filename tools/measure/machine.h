@@ -6,6 +6,7 @@
 #ifndef SL_TOOLS_MACHINE_H
 #define SL_TOOLS_MACHINE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -55,5 +56,8 @@ int sl_machine_load(struct sl_machine *m, const char *path, struct sluice_err *e
 
 /* Writes PATH whole, creating its folder. */
 int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_err *err);
+
+/* What that file holds, a new reference; NULL when memory ran out. */
+json_t *sl_machine_json(const struct sl_machine *m);
 
 #endif
