@@ -321,6 +321,7 @@ static const struct {
     {"index_score int8", 1, offsetof(struct sl_machine, index_score)},
     {"topk", 1, offsetof(struct sl_machine, topk)},
     {"attend int8", 1, offsetof(struct sl_machine, attend)},
+    {"attend int8", 32, offsetof(struct sl_machine, attend_block)},
 };
 
 static const struct sl_kernel_case *find_case(const char *kernel, size_t n)
