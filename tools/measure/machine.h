@@ -29,7 +29,7 @@ struct sl_machine {
     double lut4_block;  /* multiply-adds, a block of vectors per weight */
     double int8_block;  /* multiply-adds, likewise */
     double index_score; /* multiply-adds of the indexer, INT8 keys */
-    double topk;        /* scores looked at */
+    double topk;        /* scores looked at; one query, so one thread */
     double attend;      /* multiply-adds of attention over gathered INT8 rows, one query */
 };
 
