@@ -218,7 +218,7 @@ struct measurement {
     bool limits;
 };
 
-/* Lays case K out as *CALL and times it; the caller frees the arena. */
+/* Lays case K out and times it.  *CALL keeps its shape and amount; its data are gone. */
 static int measure_case(const struct measurement *m, const struct sl_kernel_case *k,
                         struct sl_call *call, struct timing *timing, struct sluice_err *err)
 {
@@ -324,9 +324,12 @@ static const struct sl_kernel_case *find_case(const char *kernel, size_t n)
 
 int sl_measure_kernels(struct sl_machine *m, unsigned threads, struct sluice_err *err)
 {
-    struct measurement how = {.rung = sl_rung_chosen(err), .team = sl_team_make(threads)};
-    how.seconds = 0.2;
-    how.shrink = 1;
+    struct measurement how = {
+        .rung = sl_rung_chosen(err),
+        .team = sl_team_make(threads),
+        .seconds = 0.2,
+        .shrink = 1,
+    };
     if (!how.rung)
         return SLUICE_EARG;
     snprintf(m->rung, sizeof m->rung, "%s", how.rung->name);
