@@ -58,6 +58,7 @@ json_t *sl_recipe_json(const struct sl_profile *p, bool fast);
 /* ---- source.c: tensors of the checkpoint ----------------------------------------------------- */
 
 enum { SL_FP8_BLOCK = 128 }; /* weights that share one scale, in rows and in columns */
+#define SL_SCALE_SUFFIX "_scale_inv"
 
 struct sl_input {
     char name[128];
@@ -169,12 +170,12 @@ int sl_writer_commit(struct sl_writer *w, struct sluice_err *err);
 
 /* ---- plan.c: the files of a container, and what can be known before writing ------------------ */
 
-enum sl_file_kind { SL_FILE_HEAD, SL_FILE_RESIDENT, SL_FILE_EXPERTS };
+enum sl_file_kind { SL_FILE_HEAD, SL_FILE_RESIDENT, SL_FILE_EXPERTS, SL_FILE_SHARD };
 
 struct sl_plan_file {
     char name[64];
     enum sl_file_kind kind;
-    uint32_t layer;
+    uint32_t layer;        /* of a shard: its number, from 0 */
     uint64_t source_bytes; /* read from the checkpoint to make it */
     bool complete;         /* found finished */
 };
@@ -221,7 +222,26 @@ struct sl_maker {
                   struct sl_writer *writer, struct sluice_err *err);
 };
 
+extern const struct sl_maker sl_from_checkpoint;
+
+/* What is made: a container (files.c, finish.c), or a checkpoint (shards.c). */
+struct sl_target {
+    const char *what; /* "a container" */
+    const char *last; /* name of the file that is written last, beside those of the plan */
+    /* Bytes that write() will write. */
+    int (*measure)(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
+                   struct sluice_err *err);
+    int (*write)(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err);
+    /* Writes the configuration and the last file; room that these may take. */
+    int (*finish)(struct sl_conversion *c, struct sluice_err *err);
+    uint64_t (*finish_room)(const struct sl_conversion *c);
+    /* Bytes of the whole. */
+    int (*total)(const struct sl_conversion *c, uint64_t *bytes, struct sluice_err *err);
+};
+extern const struct sl_target sl_container;
+
 struct sl_conversion {
+    const struct sl_target *target;
     const struct sl_maker *make;
     const struct sl_checkpoint *checkpoint; /* NULL: synthetic, with the text of its config.json */
     const char *config_text;
@@ -252,6 +272,15 @@ int sl_convert_matrix(struct sl_conversion *c, enum sl_role role, uint32_t layer
 int sl_matrix_fits_bf16(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
                         uint32_t expert, bool *exact, struct sluice_err *err);
 
+/* files.c.  The packing that ROLE gets in FILE, one for all experts of a layer; `reference` takes
+ * BF16 where that is exact for all of them. */
+int sl_file_packing(const struct sl_conversion *c, const struct sl_plan_file *file,
+                    enum sl_role role, struct sl_packing *p, struct sluice_err *err);
+
+/* files.c.  The layout of LAYER's experts in C's profile. */
+int sl_choose_layout(const struct sl_conversion *c, uint32_t layer, struct sl_expert_layout *layout,
+                     struct sluice_err *err);
+
 /* files.c.  The embedding's dtype. */
 int sl_embedding_dtype(const struct sl_conversion *c, enum sl_dtype *dtype, struct sluice_err *err);
 
@@ -260,6 +289,12 @@ int sl_convert_embedding(struct sl_conversion *c, enum sl_dtype dtype, struct sl
                          float *scales, struct sl_error *error, struct sluice_err *err);
 int sl_convert_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer,
                       struct sl_writer *writer, struct sluice_err *err);
+int sl_read_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer, float *out,
+                   struct sluice_err *err);
+
+/* convert.c.  Opens the checkpoint SOURCE, the caller's to close: configuration, plan, digest. */
+int sl_open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint, const char *source,
+                   struct sluice_err *err);
 
 /*
  * convert.c.  Open: threads, kernels, PROFILE, the recipe's digest; make, opts and dest are set.
@@ -288,6 +323,9 @@ int sl_list_copied(const char *dir, char *names[SL_MAX_COPIED], size_t *n, struc
 
 /* finish.c.  Copies the configuration and tokenizer, then writes sluice.json. */
 int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err);
+
+/* finish.c.  Bytes that sluice.json may take, generously. */
+uint64_t sl_manifest_room(const struct sl_conversion *c);
 
 /* room.c.  SLUICE_ENOSPC when the drive cannot hold what is left to write. */
 int sl_room_check(struct sl_conversion *c, struct sluice_err *err);

@@ -277,8 +277,8 @@ static int check_files(struct sl_conversion *c, bool *finished, struct sluice_er
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
-static int open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint,
-                       const char *source, struct sluice_err *err)
+int sl_open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint, const char *source,
+                   struct sluice_err *err)
 {
     int status = sl_checkpoint_open(checkpoint, source, err);
     if (status < 0)
@@ -305,12 +305,13 @@ static int lock_dest(struct sl_conversion *c, struct sluice_err *err)
                    c->dest);
 }
 
-static bool in_plan(const struct sl_plan *plan, const char *name)
+/* True for the name of a file that is made here, not copied. */
+static bool in_plan(const struct sl_conversion *c, const char *name)
 {
-    for (size_t i = 0; i < plan->n_files; i++)
-        if (strcmp(plan->files[i].name, name) == 0)
+    for (size_t i = 0; i < c->plan.n_files; i++)
+        if (strcmp(c->plan.files[i].name, name) == 0)
             return true;
-    return strcmp(name, SL_MANIFEST) == 0;
+    return strcmp(name, c->target->last) == 0;
 }
 
 /* Cuts ".part" off NAME; false when it has none. */
@@ -339,7 +340,7 @@ static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
         char name[256];
         snprintf(name, sizeof name, "%s", entry->d_name);
         cut_part(name);
-        if (in_plan(&c->plan, name))
+        if (in_plan(c, name))
             ours = true;
         else if (entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0)
             snprintf(stranger, sizeof stranger, "%s", entry->d_name);
@@ -347,9 +348,8 @@ static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
     closedir(dir);
     if (ours || !stranger[0])
         return 0;
-    return sl_fail(err, SLUICE_EARG,
-                   "%s: not empty (%s …) and not a container; choose another directory", c->dest,
-                   stranger);
+    return sl_fail(err, SLUICE_EARG, "%s: not empty (%s …) and not %s; choose another directory",
+                   c->dest, stranger, c->target->what);
 }
 
 /* Files that a killed run was writing.  DEST is known to be ours. */
@@ -360,7 +360,7 @@ static void remove_parts(const struct sl_conversion *c)
     while (dir && (entry = readdir(dir))) {
         char name[256];
         snprintf(name, sizeof name, "%s", entry->d_name);
-        if (cut_part(name) && (in_plan(&c->plan, name) || sl_is_copied(name)))
+        if (cut_part(name) && (in_plan(c, name) || sl_is_copied(name)))
             unlinkat(c->lock, entry->d_name, 0);
     }
     if (dir)
@@ -402,14 +402,14 @@ static int write_files(struct sl_conversion *c, bool finished, struct sl_quantiz
             status = sl_conversion_progress(c, f->source_bytes, err);
             continue;
         }
-        status = sl_write_file(c, f, err);
+        status = c->target->write(c, f, err);
         if (status == 0)
             report->files_written++;
         else if (status == SLUICE_ENOSPC)
             status = sl_room_explain(c, i, err);
     }
     if (status == 0 && !finished) {
-        status = sl_write_manifest(c, err);
+        status = c->target->finish(c, err);
         if (status == SLUICE_ENOSPC)
             status = sl_room_explain(c, c->plan.n_files, err);
     }
@@ -431,6 +431,16 @@ static int measure_container(const struct sl_conversion *c, uint64_t *bytes, str
     return status;
 }
 
+const struct sl_target sl_container = {
+    .what = "a container",
+    .last = SL_MANIFEST,
+    .measure = sl_measure_file,
+    .write = sl_write_file,
+    .finish = sl_write_manifest,
+    .finish_room = sl_manifest_room,
+    .total = measure_container,
+};
+
 static int print_recipe(struct sl_conversion *c, struct sluice_err *err)
 {
     json_t *recipe = sl_recipe_json(c->profile, c->fitting.fast);
@@ -442,7 +452,7 @@ static int print_recipe(struct sl_conversion *c, struct sluice_err *err)
     return 0;
 }
 
-static const struct sl_maker from_checkpoint = {
+const struct sl_maker sl_from_checkpoint = {
     .matrix = sl_convert_matrix,
     .fits_bf16 = sl_matrix_fits_bf16,
     .embedding = sl_convert_embedding,
@@ -468,7 +478,7 @@ int sl_conversion_run(struct sl_conversion *c, struct sl_quantize_report *report
     int status = open_dest(c, &finished, err);
     if (status == 0)
         status = write_files(c, finished, report, err);
-    return status < 0 ? status : measure_container(c, &report->container_bytes, err);
+    return status < 0 ? status : c->target->total(c, &report->container_bytes, err);
 }
 
 void sl_conversion_close(struct sl_conversion *c)
@@ -492,13 +502,14 @@ int sl_quantize(const char *source, const char *dest, const struct sl_quantize_o
     report = report ? report : &unwanted;
     *report = (struct sl_quantize_report){0};
     struct sl_conversion c = {
-        .make = &from_checkpoint,
+        .target = &sl_container,
+        .make = &sl_from_checkpoint,
         .opts = opts ? opts : &defaults,
         .dest = dest,
     };
     int status = sl_conversion_open(&c, c.opts->profile, err);
     if (status == 0)
-        status = open_source(&c, &checkpoint, source, err);
+        status = sl_open_source(&c, &checkpoint, source, err);
     if (status == 0)
         status = sl_conversion_run(&c, report, err);
     report->source_bytes = c.plan.source_bytes;

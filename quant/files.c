@@ -53,18 +53,27 @@ static int each_tensor(struct resident *r, tensor_fn *const visit[N_PARTS])
     return 0;
 }
 
+int sl_file_packing(const struct sl_conversion *c, const struct sl_plan_file *file,
+                    enum sl_role role, struct sl_packing *p, struct sluice_err *err)
+{
+    bool exact = sl_profile_is_reference(c->profile);
+    uint32_t n = file->kind == SL_FILE_EXPERTS ? c->config.experts : 1;
+    for (uint32_t i = 0; exact && i < n; i++) {
+        int status = c->make->fits_bf16(c, role, file->layer, i, &exact, err);
+        if (status < 0)
+            return status;
+    }
+    *p = sl_profile_packing(c->profile, &c->config, role, file->layer >= c->config.layers, exact);
+    return 0;
+}
+
 static int declare_matrix(struct resident *r, enum sl_role role, const char *name)
 {
-    struct sl_conversion *c = r->c;
-    bool exact = false, mtp = r->file->layer >= c->config.layers;
+    struct sl_packing *p = &r->packing[role];
     char text[256];
-    int status = 0;
-    if (sl_profile_is_reference(c->profile))
-        status = c->make->fits_bf16(c, role, r->file->layer, 0, &exact, r->err);
+    int status = sl_file_packing(r->c, r->file, role, p, r->err);
     if (status < 0)
         return status;
-    struct sl_packing *p = &r->packing[role];
-    *p = sl_profile_packing(c->profile, &c->config, role, mtp, exact);
     sl_packing_print(p, text);
     uint64_t bytes = sl_packing_bytes(p); /* panels are multiples of 64 bytes: no padding */
     status = sl_writer_add(&r->writer, name, SL_U8, 1, &bytes, true, r->err);
@@ -182,7 +191,7 @@ static int measure_resident(struct sl_conversion *c, const struct sl_plan_file *
 
 struct experts {
     struct sl_conversion *c;
-    uint32_t layer;
+    const struct sl_plan_file *file;
     struct sl_expert_layout layout;
     struct sl_writer writer;
     uint8_t *block;      /* one expert */
@@ -191,28 +200,15 @@ struct experts {
     size_t expert;       /* whose chunks are being hashed */
 };
 
-/* One packing for all experts of the layer: BF16 only if it is exact for each. */
-static int choose_packing(struct experts *e, enum sl_role role, struct sl_packing *p,
-                          struct sluice_err *err)
+int sl_choose_layout(const struct sl_conversion *c, uint32_t layer, struct sl_expert_layout *layout,
+                     struct sluice_err *err)
 {
-    struct sl_conversion *c = e->c;
-    bool exact = sl_profile_is_reference(c->profile);
-    for (uint32_t i = 0; exact && i < c->config.experts; i++) {
-        int status = c->make->fits_bf16(c, role, e->layer, i, &exact, err);
-        if (status < 0)
-            return status;
-    }
-    *p = sl_profile_packing(c->profile, &c->config, role, e->layer >= c->config.layers, exact);
-    return 0;
-}
-
-static int choose_layout(struct experts *e, struct sluice_err *err)
-{
-    int status = choose_packing(e, SL_EXPERT_GATE_UP, &e->layout.gate_up, err);
+    const struct sl_plan_file file = {.kind = SL_FILE_EXPERTS, .layer = layer};
+    int status = sl_file_packing(c, &file, SL_EXPERT_GATE_UP, &layout->gate_up, err);
     if (status == 0)
-        status = choose_packing(e, SL_EXPERT_DOWN, &e->layout.down, err);
+        status = sl_file_packing(c, &file, SL_EXPERT_DOWN, &layout->down, err);
     if (status == 0)
-        sl_expert_layout_fill(&e->layout);
+        sl_expert_layout_fill(layout);
     return status;
 }
 
@@ -254,10 +250,10 @@ static int write_expert(struct experts *e, uint32_t expert, struct sluice_err *e
 {
     struct sl_conversion *c = e->c;
     struct sl_error gate_up, down;
-    int status = c->make->matrix(c, SL_EXPERT_GATE_UP, e->layer, expert, &e->layout.gate_up, NULL,
-                                 e->block, &gate_up, err);
+    int status = c->make->matrix(c, SL_EXPERT_GATE_UP, e->file->layer, expert, &e->layout.gate_up,
+                                 NULL, e->block, &gate_up, err);
     if (status == 0)
-        status = c->make->matrix(c, SL_EXPERT_DOWN, e->layer, expert, &e->layout.down, NULL,
+        status = c->make->matrix(c, SL_EXPERT_DOWN, e->file->layer, expert, &e->layout.down, NULL,
                                  e->block + e->layout.down_offset, &down, err);
     if (status < 0)
         return status;
@@ -282,9 +278,9 @@ static int allocate_experts(struct experts *e, struct sluice_err *err)
 static int write_experts(struct sl_conversion *c, const struct sl_plan_file *file, const char *path,
                          struct sluice_err *err)
 {
-    struct experts e = {.c = c, .layer = file->layer, .writer.file.fd = -1};
+    struct experts e = {.c = c, .file = file, .writer.file.fd = -1};
     size_t n = c->config.experts;
-    int status = choose_layout(&e, err);
+    int status = sl_choose_layout(c, file->layer, &e.layout, err);
     if (status == 0)
         status = allocate_experts(&e, err);
     if (status == 0)
@@ -310,8 +306,8 @@ static int write_experts(struct sl_conversion *c, const struct sl_plan_file *fil
 static int measure_experts(struct sl_conversion *c, const struct sl_plan_file *file,
                            uint64_t *bytes, struct sluice_err *err)
 {
-    struct experts e = {.c = c, .layer = file->layer, .writer.file.fd = -1};
-    int status = choose_layout(&e, err);
+    struct experts e = {.c = c, .file = file, .writer.file.fd = -1};
+    int status = sl_choose_layout(c, file->layer, &e.layout, err);
     if (status == 0)
         status = declare_experts(&e, err);
     if (status == 0)

@@ -13,7 +13,11 @@
 #include "quant/conversion.h"
 #include "runtime/base/err.h"
 
-enum { MAX_COPIED_BYTES = 256 << 20 };
+enum {
+    MAX_COPIED_BYTES = 256 << 20,
+    BYTES_PER_TENSOR = 256, /* of sluice.json, generously */
+    BYTES_PER_EXPERT = 64,
+};
 
 /* ---- copied files ---------------------------------------------------------------------------- */
 
@@ -164,6 +168,17 @@ static int add_errors(const struct sl_conversion *c, json_t *errors,
 }
 
 /* ---- sluice.json ----------------------------------------------------------------------------- */
+
+uint64_t sl_manifest_room(const struct sl_conversion *c)
+{
+    uint64_t bytes = SL_DATA_ALIGN;
+    for (size_t i = 0; i < c->plan.n_files; i++) {
+        bytes += (uint64_t)BYTES_PER_TENSOR * SL_N_ROLES;
+        if (c->plan.files[i].kind == SL_FILE_EXPERTS)
+            bytes += (uint64_t)BYTES_PER_EXPERT * c->config.experts;
+    }
+    return bytes;
+}
 
 static json_t *make_root(const struct sl_conversion *c, json_t *files, json_t *errors)
 {

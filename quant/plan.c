@@ -18,6 +18,8 @@ bool sl_plan_has(const struct sl_config *c, const struct sl_plan_file *file, enu
         return where == SL_IN_HEAD;
     case SL_FILE_EXPERTS:
         return where == SL_IN_EXPERT;
+    case SL_FILE_SHARD: /* has a list of its own */
+        return false;
     case SL_FILE_RESIDENT:
         break;
     }

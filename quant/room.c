@@ -14,9 +14,6 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 
-/* Of sluice.json, generously. */
-enum { BYTES_PER_TENSOR = 256, BYTES_PER_EXPERT = 64 };
-
 struct room {
     struct sl_conversion *c;
     uint64_t block; /* what the file system hands out */
@@ -64,26 +61,23 @@ static int add_copied(struct room *r, struct sluice_err *err)
     return status;
 }
 
-/* Everything from file FROM of the plan to the manifest. */
+/* Everything from file FROM of the plan to the last. */
 static int add_rest(struct room *r, size_t from, struct sluice_err *err)
 {
     const struct sl_plan *plan = &r->c->plan;
-    uint64_t manifest = SL_DATA_ALIGN, bytes;
+    uint64_t bytes;
     int status = 0;
     for (size_t i = 0; status == 0 && i < plan->n_files; i++) {
         const struct sl_plan_file *f = &plan->files[i];
-        manifest += (uint64_t)BYTES_PER_TENSOR * SL_N_ROLES;
-        if (f->kind == SL_FILE_EXPERTS)
-            manifest += (uint64_t)BYTES_PER_EXPERT * r->c->config.experts;
         if (i < from || f->complete)
             continue;
-        status = sl_measure_file(r->c, f, &bytes, err);
+        status = r->c->target->measure(r->c, f, &bytes, err);
         if (status == 0)
             add_file(r, f->name, bytes);
     }
     if (status == 0)
         status = add_copied(r, err);
-    add_file(r, SL_MANIFEST, manifest);
+    add_file(r, r->c->target->last, r->c->target->finish_room(r->c));
     return status;
 }
 

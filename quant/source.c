@@ -14,8 +14,6 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 
-#define SCALE_SUFFIX "_scale_inv"
-
 /* Keys of config.json that decide the shape, for messages. */
 static const char *shape_keys(enum sl_role role)
 {
@@ -109,7 +107,7 @@ static int find_scale(const struct sl_input *s, const struct sl_checkpoint *c,
 {
     char name[160], found[128];
     size_t rows = sl_ceil_div(s->rows, SL_FP8_BLOCK), cols = sl_ceil_div(s->cols, SL_FP8_BLOCK);
-    snprintf(name, sizeof name, "%s%s", s->name, SCALE_SUFFIX);
+    snprintf(name, sizeof name, "%s%s", s->name, SL_SCALE_SUFFIX);
     *t = sl_checkpoint_find(c, name, st);
     if (!*t)
         return sl_fail(err, SLUICE_EFORMAT, "%s: %s is F8_E4M3 but there is no %s", s->st->path,

@@ -89,12 +89,12 @@ int sluice_session_fill(sluice_session *s, const int32_t *tokens, size_t n, stru
     if (f && rows) {
         *f = (struct filling){.s = s, .rows = rows, .row_floats = row_floats};
         make_table(f->table);
-        for (unsigned layer = 0; layer < w->n_layers; layer++)
+        for (unsigned layer = 0; layer < s->n_layers; layer++)
             fill_layer(f, layer, n);
         memcpy(s->tokens, tokens, n * sizeof *tokens);
         s->length = n;
         s->have_logits = false;
-        if (sl_has_mtp(s)) {
+        if (s->has_mtp) {
             s->mtp_length = n - 1;
             memset(s->mtp_last, 0, c->hidden * sizeof *s->mtp_last);
         }

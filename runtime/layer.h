@@ -23,7 +23,8 @@ struct sl_workspace {
 struct sl_workspace_opts {
     const struct sl_config *config;
     struct sl_compute compute;
-    struct sl_experts *experts; /* NULL when no layer has experts */
+    struct sl_experts *experts; /* NULL when no layer has experts, or only sizes are wanted */
+    size_t wave;                /* sl_moe_wave() */
     struct sl_cache_types types;
     size_t chunk;
     size_t capacity; /* tokens of a cache */
@@ -35,6 +36,11 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
 
 /* Computes constants; once, after the second pass. */
 void sl_workspace_init(struct sl_workspace *ws);
+
+/* The first half of sl_layer_run() below: hidden += attention(norm(hidden)). */
+void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
+                     struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
+                     float *hidden);
 
 /*
  * hidden[n][hidden] → the same after LAYER, for positions [position, position + n), n ≤ chunk.

@@ -8,12 +8,13 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
+#include "runtime/sizing.h"
 
 enum { DEFAULT_CHUNK = 64 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-static enum sl_cache cache_type(const sluice_engine *e, enum sluice_cache_type wanted)
+static enum sl_cache cache_type(enum sluice_cache_type wanted, bool exact)
 {
     switch (wanted) {
     case SLUICE_CACHE_INT8:
@@ -25,7 +26,7 @@ static enum sl_cache cache_type(const sluice_engine *e, enum sluice_cache_type w
     case SLUICE_CACHE_AUTO:
         break;
     }
-    return strcmp(e->weights->manifest->profile, "reference") == 0 ? SL_CACHE_F32 : SL_CACHE_INT8;
+    return exact ? SL_CACHE_F32 : SL_CACHE_INT8;
 }
 
 /* Everything the session owns; runs in both passes of the arena. */
@@ -42,14 +43,14 @@ static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
     s->rows = sl_arena_take(a, (size_t)SL_LOGIT_ROWS * c->vocab, sizeof(float));
     sl_codes_take(&s->head_codes, a, n, hidden);
     s->candidates = sl_arena_take(a, c->vocab, sizeof *s->candidates);
-    if (sl_has_mtp(s)) {
+    if (s->has_mtp) {
         s->mtp_last = sl_arena_take(a, hidden, sizeof(float));
         s->mtp_input = sl_arena_take(a, n * 2 * hidden, sizeof(float));
         s->mtp_hidden = sl_arena_take(a, n * hidden, sizeof(float));
         sl_codes_take(&s->mtp_codes, a, n, 2 * hidden);
     }
     size_t before = a->used;
-    for (uint32_t i = 0; i < s->engine->weights->n_layers; i++)
+    for (uint32_t i = 0; i < s->n_layers; i++)
         sl_cache_take(&s->caches[i], a, c, opts->types, s->capacity);
     s->stats.kv_bytes = a->used - before;
 }
@@ -70,35 +71,82 @@ static int check_opts(const struct sluice_session_opts *opts, const struct sl_co
     return 0;
 }
 
-int sluice_session_open(sluice_session **session, sluice_engine *engine,
-                        const struct sluice_session_opts *opts, struct sluice_err *err)
+/* What decides the size of a session of ENGINE. */
+static struct sl_sizing sizing_of(const sluice_engine *engine,
+                                  const struct sluice_session_opts *opts)
 {
-    const struct sluice_session_opts defaults = {0};
-    const struct sl_config *c = &engine->weights->config;
-    sluice_session *s = *session = calloc(1, sizeof *s);
-    if (!s)
-        return sl_fail_nomem(err, "session", sizeof *s);
-    if (!opts)
-        opts = &defaults;
-    s->engine = engine;
+    const struct sl_weights *w = engine->weights;
+    return (struct sl_sizing){
+        .config = &w->config,
+        .session = opts,
+        .threads = engine->compute.team.threads,
+        .mtp = w->n_layers > w->config.layers,
+        .exact = strcmp(w->manifest->profile, "reference") == 0,
+    };
+}
+
+/* The counting pass. */
+static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_workspace_opts *w,
+                        struct sluice_err *err)
+{
+    const struct sl_config *c = z->config;
+    const struct sluice_session_opts *opts = z->session;
+    int status = check_opts(opts, c, err);
+    if (status < 0)
+        return status;
+    s->n_layers = c->layers + (z->mtp ? 1 : 0);
+    s->has_mtp = z->mtp;
     s->capacity = opts->context ? opts->context : c->context;
     s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
     bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
-    struct sl_workspace_opts workspace = {
-        .config = c,
-        .compute = engine->compute,
-        .experts = engine->experts,
-        .types = {cache_type(engine, opts->kv), select ? cache_type(engine, opts->index) : 0},
-        .chunk = s->chunk,
-        .capacity = s->capacity,
-    };
-    int status = check_opts(opts, c, err);
-    if (status == 0 && !(s->caches = calloc(engine->weights->n_layers, sizeof *s->caches)))
-        status = sl_fail_nomem(err, "cache table", engine->weights->n_layers * sizeof *s->caches);
+    w->config = c;
+    w->wave = sl_moe_wave(c, s->n_layers);
+    w->types.kv = cache_type(opts->kv, z->exact);
+    w->types.index = select ? cache_type(opts->index, z->exact) : 0;
+    w->chunk = s->chunk;
+    w->capacity = s->capacity;
+    if (!(s->caches = calloc(s->n_layers, sizeof *s->caches)))
+        return sl_fail_nomem(err, "cache table", s->n_layers * sizeof *s->caches);
+    take_memory(s, w);
+    return 0;
+}
+
+int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *sizing,
+                       struct sluice_err *err)
+{
+    struct sl_workspace_opts workspace = {.compute.team = sl_team_make(sizing->threads)};
+    sluice_session s = {0};
+    int status = count_memory(&s, sizing, &workspace, err);
+    *size = (struct sl_session_size){0};
+    if (status == 0 && s.arena.overflow)
+        status = sl_fail(err, SLUICE_ENOMEM,
+                         "a session of %zu tokens would need more than 2^64 "
+                         "bytes",
+                         s.capacity);
     if (status == 0) {
-        take_memory(s, &workspace);
-        status = sl_arena_allocate(&s->arena, "session (caches and scratch)", err);
+        enum sl_cache index = workspace.types.index;
+        size->kv_bytes = s.stats.kv_bytes;
+        size->scratch_bytes = s.arena.used - s.stats.kv_bytes;
+        size->kv_row_bytes = s.caches[0].kv.latent_stride + s.caches[0].kv.tail_stride;
+        size->key_panel_bytes = index ? sl_key_panel_bytes(index, sizing->config->index_dim) : 0;
     }
+    free(s.caches);
+    return status;
+}
+
+int sluice_session_open(sluice_session **session, sluice_engine *engine,
+                        const struct sluice_session_opts *opts, struct sluice_err *err)
+{
+    static const struct sluice_session_opts defaults = {0};
+    struct sl_workspace_opts workspace = {.compute = engine->compute, .experts = engine->experts};
+    struct sl_sizing sizing = sizing_of(engine, opts ? opts : &defaults);
+    sluice_session *s = *session = calloc(1, sizeof *s);
+    if (!s)
+        return sl_fail_nomem(err, "session", sizeof *s);
+    s->engine = engine;
+    int status = count_memory(s, &sizing, &workspace, err);
+    if (status == 0)
+        status = sl_arena_allocate(&s->arena, "session (caches and scratch)", err);
     if (status < 0) {
         sluice_session_close(session);
         return status;
@@ -185,7 +233,7 @@ static int run_chunk(sluice_session *s, size_t position, size_t n, bool last,
         sl_head_row(s, s->final + (n - 1) * s->engine->weights->config.hidden, s->logits);
     if (callbacks && callbacks->logits)
         status = sl_head_show(s, s->final, position, n, callbacks->logits, callbacks->user);
-    if (status == 0 && sl_has_mtp(s))
+    if (status == 0 && s->has_mtp)
         status = sl_mtp_run(s, position, n, callbacks, err);
     if (status == SLUICE_ECANCELLED)
         return cancelled(err);
@@ -227,7 +275,7 @@ static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
     bool whole = same == s->length;
     if (same == n && whole && s->have_logits)
         return n;
-    if (same > 0 && (same == n || (sl_has_mtp(s) && !whole)))
+    if (same > 0 && (same == n || (s->has_mtp && !whole)))
         same--;
     s->length = same;
     s->have_logits = false;
@@ -260,7 +308,7 @@ int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
     int status = sl_check_tokens(s, tokens, n, err);
     if (status < 0)
         return status;
-    if (callbacks && callbacks->draft && !sl_has_mtp(s))
+    if (callbacks && callbacks->draft && !s->has_mtp)
         return sl_fail(err, SLUICE_EARG, "drafts wanted, but the engine was opened without MTP");
     size_t first = keep_prefix(s, tokens, n);
     if (first == n)

@@ -15,7 +15,9 @@ struct sluice_session {
     sluice_engine *engine;
     struct sl_arena arena; /* everything below that is a pointer, but for `engine` */
     struct sl_workspace ws;
-    struct sl_layer_cache *caches; /* [engine->weights->n_layers] */
+    struct sl_layer_cache *caches; /* [n_layers] */
+    uint32_t n_layers;             /* with the MTP layer, if that is loaded */
+    bool has_mtp;
     size_t chunk;
     size_t capacity; /* tokens */
 
@@ -49,12 +51,6 @@ void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks);
 /* Ids in range, and no more of them than the session has room for. */
 int sl_check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
                     struct sluice_err *err);
-
-/* Whether the engine has loaded an MTP layer. */
-static inline bool sl_has_mtp(const sluice_session *s)
-{
-    return s->engine->weights->n_layers > s->engine->weights->config.layers;
-}
 
 /* out[vocab] = the logits of final[hidden], already normed. */
 void sl_head_row(sluice_session *s, const float *final, float *out);

@@ -12,21 +12,21 @@ static const struct {
     struct sl_rung rung;
     unsigned needs;
 } ladder[] = {
-    {{"ref", &sl_ref_ops}, 0},
+    {{"ref", &sl_ref_ops, &sl_ref_peaks}, 0},
 #ifdef HAVE_RUNG_AVX2
-    {{"avx2", &sl_avx2_ops}, SL_CPU_AVX2},
+    {{"avx2", &sl_avx2_ops, &sl_avx2_peaks}, SL_CPU_AVX2},
 #endif
 #ifdef HAVE_RUNG_AVXVNNI
-    {{"avxvnni", &sl_avxvnni_ops}, SL_CPU_AVXVNNI},
+    {{"avxvnni", &sl_avxvnni_ops, &sl_avxvnni_peaks}, SL_CPU_AVXVNNI},
 #endif
 #ifdef HAVE_RUNG_AVX512VNNI
-    {{"avx512vnni", &sl_avx512vnni_ops}, SL_CPU_AVX512VNNI},
+    {{"avx512vnni", &sl_avx512vnni_ops, &sl_avx512vnni_peaks}, SL_CPU_AVX512VNNI},
 #endif
 #ifdef HAVE_RUNG_NEON
-    {{"neon", &sl_neon_ops}, SL_CPU_NEON},
+    {{"neon", &sl_neon_ops, &sl_neon_peaks}, SL_CPU_NEON},
 #endif
 #ifdef HAVE_RUNG_I8MM
-    {{"i8mm", &sl_i8mm_ops}, SL_CPU_I8MM},
+    {{"i8mm", &sl_i8mm_ops, &sl_i8mm_peaks}, SL_CPU_I8MM},
 #endif
 };
 

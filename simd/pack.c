@@ -125,3 +125,15 @@ uint16_t sl_to_f16(float f)
     uint32_t rounded = v.u + 0xfff + (v.u >> 13 & 1);
     return sign | (uint16_t)((rounded - 0x38000000) >> 13);
 }
+
+size_t sl_attend_scratch(const struct sl_kv *kv)
+{
+    /* As simd/wide/wide_attend_int8.c lays it out, with the most heads, the narrowest columns. */
+    size_t codes = (kv->latent_dim + 63) / 64 * 64, rope = (kv->rope_dim + 15) / 16 * 16;
+    size_t floats = SL_ATTEND_BLOCK * (rope + sl_latent_groups(kv->latent_dim)) +
+                    2 * SL_HEADS_MAX * (SL_ATTEND_BLOCK + 16);
+    if (kv->type != SL_CACHE_INT8)
+        return 0;
+    return codes * SL_ATTEND_BLOCK * 2 + codes / 16 * 64 + floats * sizeof(float) +
+           SL_HEADS_MAX * codes;
+}

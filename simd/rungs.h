@@ -7,6 +7,8 @@
 
 extern const struct sl_ops sl_ref_ops, sl_avx2_ops, sl_avxvnni_ops, sl_avx512vnni_ops, sl_neon_ops,
     sl_i8mm_ops;
+extern const struct sl_peaks sl_ref_peaks, sl_avx2_peaks, sl_avxvnni_peaks, sl_avx512vnni_peaks,
+    sl_neon_peaks, sl_i8mm_peaks;
 
 /* Bundles of features, each usable only when the CPU has all of them and the operating system saves
  * their registers. */

@@ -158,6 +158,8 @@ enum {
     SL_LATENT_GROUP = 128, /* latent values that share one scale */
     SL_KEY_PANEL = 16,     /* index keys interleaved in one panel */
     SL_ATTEND_BLOCK = 512, /* keys whose softmax is computed on its own, then merged in order */
+    SL_HEADS_MAX = 8,      /* heads that an attend kernel computes together, */
+    SL_COLUMN_MAX = 64,    /* and parts of a value: for sl_attend_scratch() */
 };
 
 /*
@@ -192,15 +194,29 @@ static inline size_t sl_kv_tail_bytes(enum sl_cache type, size_t latent_dim, siz
 }
 
 /*
- * One absorbed query (one head of one token), as sl_ops.query_pack leaves it.  For an INT8 cache
- * the latent part is INT8 per 128 (q, scale), else float (f); the rope part is float always.
+ * The absorbed queries of some heads of one token.  For an INT8 cache the latent part is INT8 per
+ * 128 (q, scale), else float (f); the rope part is float always.
  */
-struct sl_query {
-    const int8_t *q;    /* [latent_dim] */
-    const float *scale; /* [ceil(latent_dim/128)] */
-    const float *f;     /* [latent_dim] */
-    const float *rope;  /* [rope_dim] */
+struct sl_queries {
+    uint32_t heads;
+    const int8_t *q;    /* [heads][latent_dim] */
+    const float *scale; /* [heads][ceil(latent_dim/128)] */
+    const float *f;     /* [heads][latent_dim] */
+    const float *rope;  /* [heads][rope_dim], heads being rope_ld floats apart */
+    size_t rope_ld;
 };
+
+/* What attention over one block of rows leaves for each head: with p_s = exp(score_s − max), the
+ * unnormalised out = Σ p_s c_s, and sum = Σ p_s. */
+struct sl_attended {
+    float *out; /* [heads][latent_dim] */
+    float *max; /* [heads] */
+    float *sum; /* [heads] */
+};
+
+/* Bytes of scratch, 64-byte aligned, that attend wants for a cache: the rows of one block in the
+ * order of computing, and the weights of a few heads. */
+size_t sl_attend_scratch(const struct sl_kv *kv);
 
 /* Bytes of one panel of 16 index keys: codes [dim/4][16][4] + float scale[16] for INT8, else
  * [dim][16] elements.  DIM is a multiple of 4. */
@@ -282,13 +298,13 @@ typedef void sl_kv_store_fn(const struct sl_kv *kv, size_t s, const float *laten
                             const float *rope);
 
 /*
- * Attention of one query over up to SL_ATTEND_BLOCK cache rows: rows index[0..n), or s0 … s0+n−1
- * when INDEX is NULL.  Leaves the unnormalised block result: out[latent_dim] = Σ p_s c_s,
- * *max = max score, *sum = Σ p_s with p_s = exp(score_s − max).  SCALE multiplies the scores.
+ * Attention of some heads over up to SL_ATTEND_BLOCK cache rows: rows index[0..n), or s0 … s0+n−1
+ * when INDEX is NULL.  SCALE multiplies the scores.  The more heads a call has, the less it costs
+ * to bring the rows into order.
  */
-typedef void sl_attend_fn(const struct sl_kv *kv, const struct sl_query *query, float scale,
-                          const uint32_t *index, size_t s0, size_t n, float *out, float *max,
-                          float *sum);
+typedef void sl_attend_fn(const struct sl_kv *kv, const struct sl_queries *queries, float scale,
+                          const uint32_t *index, size_t s0, size_t n,
+                          const struct sl_attended *result, void *scratch);
 
 /* Merges block result b into a: the softmax over both.  Then *_finish: out[i] /= sum. */
 typedef void sl_attend_merge_fn(float *out_a, float *max_a, float *sum_a, const float *out_b,
@@ -342,12 +358,33 @@ struct sl_ops {
 };
 
 /*
+ * What a rung can do at most: loops of the instructions that its kernels spend their time with, on
+ * data in registers, and of loads and stores.  To measure kernels against; no kernels.
+ */
+struct sl_peaks {
+    /* sum[r] = N times Σ_i w[4r + i] · x[i], modulo 2^32, by 64 N multiply-adds. */
+    void (*dot)(const int8_t w[64], const int8_t x[4], size_t n, uint32_t sum[SL_PANEL]);
+    /* sum[i] = N times a[i] · b, added by N fused multiply-adds in any order. */
+    void (*fma)(const float a[SL_PANEL], float b, size_t n, float sum[SL_PANEL]);
+    /* The exclusive or of all 32-bit words of N bytes. */
+    uint32_t (*read)(const void *p, size_t n);
+    /* Writes WORD all over N bytes, 4-byte aligned. */
+    void (*write)(void *p, size_t n, uint32_t word);
+};
+
+enum {
+    SL_PEAK_STEP = 240,  /* N of dot and fma is a multiple of this */
+    SL_PEAK_BYTES = 256, /* N of read and write is a multiple of this */
+};
+
+/*
  * A rung of the ladder: the kernels for one bundle of CPU features.  Slots that a rung does nothing
  * for hold those of the rung below.
  */
 struct sl_rung {
     const char *name; /* "ref", "avx2", … */
     const struct sl_ops *ops;
+    const struct sl_peaks *peaks;
 };
 
 /* Rung number I of those that this build has and that CPU and operating system can run; 0 is "ref",

@@ -4,21 +4,24 @@
 lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
-kernel_tests = tests/check/check_kernels tests/check/check_rungs
+kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
-    tests/unit/test_tokenizer \
-    tests/unit/test_container \
-    tests/unit/test_stream tests/unit/test_model tests/unit/test_moe tests/unit/test_sample \
+    tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
+    tests/unit/test_bench tests/unit/test_statistics \
+    tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
+    tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
-    tests/model/test_synth
+    tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
-    tests/cli/conversion.sh
+    tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
+    tests/cli/kernels.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
-fault_programs = tests/fault/damage tests/fault/memory
+fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
-EXTRA_DIST += tests/qemu/x86.sh tests/qemu/aarch64.sh tests/cli/common.sh tests/cli/example.c tests/random.h
+EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/qemu/x86.sh tests/qemu/aarch64.sh \
+    tests/cli/common.sh tests/cli/example.c tests/random.h
 # Run by hand: llama.cpp and Sluice side by side.
 EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/make_gguf.py tests/peer/llama_bench.c
 
@@ -35,7 +38,7 @@ check-long:
 	SLUICE_TEST_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
 
 # Other processors, emulated: needs qemu-user, and gcc-aarch64-linux-gnu for the second.
-check-qemu: all tests/check/check_rungs
+check-qemu: all tests/check/check_rungs tests/check/check_peaks
 	$(srcdir)/tests/qemu/x86.sh .
 	$(srcdir)/tests/qemu/aarch64.sh .
 .PHONY: check-long check-qemu
@@ -50,6 +53,9 @@ tests_check_check_rungs_SOURCES = tests/check/check_rungs.h tests/check/check_ru
     tests/check/kernels_attend.c tests/check/kernels_fit.c tests/check/faults.c \
     tests/check/timing.c
 tests_check_check_rungs_LDADD = libsimd.la -lm
+
+tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values)
+tests_check_check_peaks_LDADD = libsimd.la -lm
 
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
@@ -76,6 +82,31 @@ tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
 tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
 
+tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch)
+tests_unit_test_drive_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_drive_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_trace_SOURCES = tests/unit/test_trace.c $(scratch)
+tests_unit_test_trace_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_trace_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_bench_SOURCES = tests/unit/test_bench.c $(scratch) tools/bench/extrapolate.c \
+    tools/bench/routes.c
+tests_unit_test_bench_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c
+tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
+tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
+
+tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
+tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_kernels_LDADD = libtools.la libmodel.la libbase.la libsimd.la $(cmocka_libs)
+
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_tokenizer_LDADD = libtext.la libbase.la $(cmocka_libs)
@@ -91,6 +122,11 @@ tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.l
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_model_LDADD = libmodel.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
+
+tests_unit_test_onednn_SOURCES = tests/unit/test_onednn.c $(scratch)
+tests_unit_test_onednn_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_onednn_LDADD = libonednn.la libmodel.la libcontainer.la libbase.la libsimd.la \
+    $(cmocka_libs) -lm
 
 tests_unit_test_moe_SOURCES = tests/unit/test_moe.c
 tests_unit_test_moe_CPPFLAGS = $(cmocka_cppflags)
@@ -116,9 +152,16 @@ tests_model_test_same_bits_LDADD = $(model_libs)
 tests_model_test_synth_SOURCES = tests/model/test_synth.c $(model_harness) $(scratch)
 tests_model_test_synth_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_synth_LDADD = $(model_libs)
+tests_model_test_sizes_SOURCES = tests/model/test_sizes.c $(model_harness) $(scratch)
+tests_model_test_sizes_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_sizes_LDADD = $(model_libs)
 tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)
+
+tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
+tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_evaluate_LDADD = $(model_libs)
 
 process = tests/fault/process.h tests/fault/process.c $(scratch)
 tests_fault_damage_SOURCES = tests/fault/damage.c $(process)
@@ -128,6 +171,10 @@ tests_fault_damage_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 tests_fault_memory_SOURCES = tests/fault/memory.c $(process)
 tests_fault_memory_CPPFLAGS = $(cmocka_cppflags)
 tests_fault_memory_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_fault_layers_SOURCES = tests/fault/layers.c $(process)
+tests_fault_layers_CPPFLAGS = $(cmocka_cppflags)
+tests_fault_layers_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 include tests/fuzz/local.mk
 

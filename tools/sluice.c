@@ -17,6 +17,7 @@ static const struct sl_verb verbs[] = {
     {"inspect", "show what is in a container", sl_verb_inspect},
     {"verify", "check every byte of a container against its checksums", sl_verb_verify},
     {"eval", "measurements on a model", sl_verb_eval},
+    {"plan", "what a model needs and how fast it will be, before loading it", sl_verb_plan},
     {"bench", "time prefill and decode", sl_verb_bench},
     {"synth", "make a container of noise with a real model's shapes", sl_verb_synth},
     {0},

@@ -8,6 +8,7 @@ int sl_verb_synth(int argc, char **argv);
 int sl_verb_run(int argc, char **argv);
 int sl_verb_inspect(int argc, char **argv);
 int sl_verb_verify(int argc, char **argv);
+int sl_verb_plan(int argc, char **argv);
 int sl_verb_bench(int argc, char **argv);
 int sl_verb_eval(int argc, char **argv);
 

@@ -68,8 +68,11 @@ struct sl_attention {
     float *latent_q_scale;       /* [chunk][heads][ceil(kv_lora/128)] */
     float *mixed;                /* [chunk][heads][kv_lora]: attention over latents */
     struct sl_codes mixed_codes; /* [chunk][heads · padded kv_lora] */
-    float *block;                /* [threads][kv_lora]: one block's result */
-    float *values;               /* [chunk][heads][v_dim] */
+    float *softmax;              /* [chunk][heads][2]: max and sum, by groups of heads */
+    float *block;                /* [threads][heads · (kv_lora + 2)]: one block's result */
+    uint8_t *attend_scratch;     /* [threads][attend_bytes] */
+    size_t attend_bytes;
+    float *values; /* [chunk][heads][v_dim] */
     struct sl_codes values_codes;
 
     float *index_key;    /* [chunk][index_dim] */

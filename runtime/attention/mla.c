@@ -11,8 +11,6 @@
 #include "runtime/attention/call.h"
 #include "runtime/base/arith.h"
 
-enum { HEADS_PER_ITEM = 4 };
-
 static size_t nope_ld(const struct sl_config *c)
 {
     return sl_padded_cols(c->nope);
@@ -21,6 +19,17 @@ static size_t nope_ld(const struct sl_config *c)
 static size_t latent_ld(const struct sl_config *c)
 {
     return sl_padded_cols(c->kv_lora);
+}
+
+/* What each thread needs for a block of keys. */
+static void take_blocks(struct sl_attention *a, struct sl_arena *arena)
+{
+    const struct sl_config *c = a->config;
+    const struct sl_kv kv = {.type = a->types.kv, .latent_dim = c->kv_lora, .rope_dim = c->rope};
+    size_t threads = a->compute->team.threads;
+    a->block = sl_arena_take(arena, threads * c->heads * (c->kv_lora + 2), sizeof(float));
+    a->attend_bytes = sl_round_up(sl_attend_scratch(&kv), 64);
+    a->attend_scratch = sl_arena_take(arena, threads, a->attend_bytes);
 }
 
 void sl_attention_take(struct sl_attention *a, struct sl_arena *arena)
@@ -42,7 +51,8 @@ void sl_attention_take(struct sl_attention *a, struct sl_arena *arena)
                                       sizeof(float));
     a->mixed = sl_arena_take(arena, n * heads * c->kv_lora, sizeof(float));
     sl_codes_take(&a->mixed_codes, arena, n, heads * latent_ld(c));
-    a->block = sl_arena_take(arena, (size_t)a->compute->team.threads * c->kv_lora, sizeof(float));
+    a->softmax = sl_arena_take(arena, n * heads * 2, sizeof(float));
+    take_blocks(a, arena);
     a->values = sl_arena_take(arena, n * heads * c->v_dim, sizeof(float));
     sl_codes_take(&a->values_codes, arena, n, heads * c->v_dim);
     if (!a->types.index)
@@ -209,57 +219,82 @@ static void absorb(const struct sl_attention_call *call)
 
 /* ---- phase: attend -------------------------------------------------------------------------- */
 
-/* The absorbed query of (token T, head H), quantised if the cache is. */
-static struct sl_query make_query(const struct sl_attention *a, size_t t, size_t h)
+/* Some heads of one token. */
+struct group {
+    size_t t;
+    size_t first, heads;
+};
+
+/* Their absorbed queries, quantised if the cache is. */
+static struct sl_queries make_queries(const struct sl_attention *a, const struct group *g)
 {
     const struct sl_config *c = a->config;
-    size_t i = t * c->heads + h, groups = sl_latent_groups(c->kv_lora);
-    struct sl_query query = {
+    size_t i = g->t * c->heads + g->first, groups = sl_latent_groups(c->kv_lora);
+    struct sl_queries queries = {
+        .heads = (uint32_t)g->heads,
         .q = a->latent_q_codes + i * c->kv_lora,
         .scale = a->latent_q_scale + i * groups,
         .f = a->latent_q + i * c->kv_lora,
         .rope = a->q + i * (c->nope + c->rope) + c->nope,
+        .rope_ld = c->nope + c->rope,
     };
-    if (a->types.kv == SL_CACHE_INT8)
-        a->compute->ops->quantize_groups(query.f, c->kv_lora, SL_LATENT_GROUP,
-                                         a->latent_q_codes + i * c->kv_lora,
-                                         a->latent_q_scale + i * groups);
-    return query;
+    for (size_t h = i; a->types.kv == SL_CACHE_INT8 && h < i + g->heads; h++)
+        a->compute->ops->quantize_groups(a->latent_q + h * c->kv_lora, c->kv_lora, SL_LATENT_GROUP,
+                                         a->latent_q_codes + h * c->kv_lora,
+                                         a->latent_q_scale + h * groups);
+    return queries;
 }
 
 /* mixed[t][h] = softmax(query · keys) · latents, by blocks of SL_ATTEND_BLOCK keys in order. */
-static void attend_head(const struct sl_attention_call *call, size_t t, size_t h, float *block)
+static void attend_group(const struct sl_attention_call *call, const struct group *g,
+                         unsigned thread)
 {
     struct sl_attention *a = call->a;
     const struct sl_ops *ops = a->compute->ops;
-    size_t dim = a->config->kv_lora, position = call->position + t;
+    size_t dim = a->config->kv_lora, heads = a->config->heads, position = call->position + g->t;
+    size_t i = g->t * heads + g->first;
     bool sparse = sl_is_sparse(a, position);
-    const uint32_t *keys = sparse ? a->selected + t * a->config->index_topk : NULL;
+    const uint32_t *keys = sparse ? a->selected + g->t * a->config->index_topk : NULL;
     size_t n = sparse ? a->config->index_topk : position + 1;
-    struct sl_query query = make_query(a, t, h);
-    float *out = a->mixed + (t * a->config->heads + h) * dim, max = 0, sum = 0;
+    float *block = a->block + (size_t)thread * heads * (dim + 2);
+    void *scratch = a->attend_scratch + (size_t)thread * a->attend_bytes;
+    const struct sl_queries queries = make_queries(a, g);
+    const struct sl_attended next = {block, block + heads * dim, block + heads * (dim + 1)};
+    const struct sl_attended all = {a->mixed + i * dim, a->softmax + 2 * i,
+                                    a->softmax + 2 * i + g->heads};
     for (size_t s = 0; s < n; s += SL_ATTEND_BLOCK) {
-        float block_max, block_sum;
-        ops->attend(&call->cache->kv, &query, a->softmax_scale, keys ? keys + s : NULL, s,
-                    sl_min(SL_ATTEND_BLOCK, n - s), s ? block : out, &block_max, &block_sum);
-        if (s == 0) {
-            max = block_max;
-            sum = block_sum;
-        } else {
-            ops->attend_merge(out, &max, &sum, block, block_max, block_sum, dim);
-        }
+        ops->attend(&call->cache->kv, &queries, a->softmax_scale, keys ? keys + s : NULL, s,
+                    sl_min(SL_ATTEND_BLOCK, n - s), s ? &next : &all, scratch);
+        for (size_t h = 0; s > 0 && h < g->heads; h++)
+            ops->attend_merge(all.out + h * dim, &all.max[h], &all.sum[h], next.out + h * dim,
+                              next.max[h], next.sum[h], dim);
     }
-    ops->attend_finish(out, sum, dim);
-    sl_codes_put(&a->mixed_codes, ops, t, h * latent_ld(a->config), out, dim);
+    for (size_t h = 0; h < g->heads; h++) {
+        ops->attend_finish(all.out + h * dim, all.sum[h], dim);
+        sl_codes_put(&a->mixed_codes, ops, g->t, (g->first + h) * latent_ld(a->config),
+                     all.out + h * dim, dim);
+    }
+}
+
+/* Heads that are attended to together: as many as possible share the work of bringing rows into
+ * order, but every thread is to have a group. */
+static size_t group_heads(const struct sl_attention_call *call)
+{
+    size_t heads = call->a->config->heads;
+    size_t groups = sl_ceil_div(call->a->compute->team.threads, call->n);
+    return sl_min(heads, sl_round_up(sl_ceil_div(heads, groups), SL_HEADS_MAX));
 }
 
 static void attend_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct sl_attention_call *call = arg;
-    const struct sl_config *c = call->a->config;
-    float *block = call->a->block + (size_t)thread * c->kv_lora;
-    for (size_t i = begin; i < end; i++)
-        attend_head(call, i / c->heads, i % c->heads, block);
+    size_t heads = call->a->config->heads, size = group_heads(call);
+    size_t groups = sl_ceil_div(heads, size);
+    for (size_t i = begin; i < end; i++) {
+        struct group g = {.t = i / groups, .first = i % groups * size};
+        g.heads = sl_min(size, heads - g.first);
+        attend_group(call, &g, thread);
+    }
 }
 
 /* Cache rows that the chunk went over; selections of its queries may overlap. */
@@ -326,7 +361,7 @@ void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
         sl_index_select(&call);
     absorb(&call);
     sl_meter_lap(a->compute->meter, SLUICE_PART_PROJECTIONS);
-    sl_team_run(team, n * a->config->heads, HEADS_PER_ITEM, attend_work, &call);
+    sl_team_run(team, n * sl_ceil_div(a->config->heads, group_heads(&call)), 1, attend_work, &call);
     count_rows(&call);
     sl_meter_lap(a->compute->meter, SLUICE_PART_ATTENTION);
     project_out(&call, out);

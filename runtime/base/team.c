@@ -68,3 +68,16 @@ UNINSTRUMENTED void sl_team_run(const struct sl_team *team, size_t n, size_t gra
     }
     order_after(&ends);
 }
+
+/* OpenMP's number of threads belongs to the task that sets it, here the calling thread's. */
+unsigned sl_team_lend(const struct sl_team *team)
+{
+    unsigned before = (unsigned)omp_get_max_threads();
+    omp_set_num_threads((int)team->threads);
+    return before;
+}
+
+void sl_team_take_back(unsigned before)
+{
+    omp_set_num_threads((int)before);
+}

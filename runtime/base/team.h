@@ -25,4 +25,12 @@ struct sl_team sl_team_make(unsigned threads);
 typedef void sl_work_fn(void *arg, size_t begin, size_t end, unsigned thread);
 void sl_team_run(const struct sl_team *team, size_t n, size_t grain, sl_work_fn *work, void *arg);
 
+/*
+ * For a library that runs OpenMP itself and takes as many threads as OpenMP says: until they are
+ * taken back, calls from this thread get the team's.  Never inside a phase.  Other threads of the
+ * process see no change.  Returns what taking back wants to know.
+ */
+unsigned sl_team_lend(const struct sl_team *team);
+void sl_team_take_back(unsigned before);
+
 #endif

@@ -46,15 +46,27 @@ static void multiply_work(void *arg, size_t begin, size_t end, unsigned thread)
     }
 }
 
-void sl_multiply(const struct sl_compute *c, const struct sl_product *products, size_t n)
+static void multiply_by_kernels(const struct sl_compute *c, const struct sl_product *products,
+                                size_t n)
 {
     struct phase phase = {c->ops, products};
     size_t panels = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         panels += product_panels(&products[i]);
-        sl_meter_bytes(c->meter, sl_packing_bytes(&products[i].w->packing));
-    }
     sl_team_run(&c->team, panels, GRAIN, multiply_work, &phase);
+}
+
+void sl_multiply(const struct sl_compute *c, const struct sl_product *products, size_t n)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < n; i++) {
+        sl_meter_bytes(c->meter, sl_packing_bytes(&products[i].w->packing));
+        if (c->multiplier && c->multiplier->multiply(c->multiplier, &c->team, &products[i])) {
+            multiply_by_kernels(c, products + done, i - done);
+            done = i + 1;
+        }
+    }
+    multiply_by_kernels(c, products + done, n - done);
 }
 
 void sl_codes_take(struct sl_codes *codes, struct sl_arena *arena, size_t capacity, size_t inputs)

@@ -8,13 +8,6 @@
 #include "runtime/base/team.h"
 #include "simd/simd.h"
 
-/* What every computing room works with. */
-struct sl_compute {
-    const struct sl_ops *ops;
-    struct sl_team team;
-    struct sl_meter *meter; /* of the session at work, or NULL */
-};
-
 /*
  * Y = W X for N vectors.  For a stack of matrices (packing.count > 1, one per head) matrix i reads
  * its inputs at x + i · x_step and writes at y + i · y_step.
@@ -29,7 +22,27 @@ struct sl_product {
     size_t y_step;
 };
 
-/* Runs all products as one phase, divided by panels.  Products must not write the same rows. */
+/*
+ * Another way to multiply, which need not give the bits of the kernels (docs/kernels.md): onednn.h
+ * has one.  It is called outside of any phase and returns false for what it leaves to the kernels,
+ * whatever it has written by then.
+ */
+struct sl_multiplier {
+    const char *name;
+    bool (*multiply)(struct sl_multiplier *m, const struct sl_team *team,
+                     const struct sl_product *p);
+};
+
+/* What every computing room works with. */
+struct sl_compute {
+    const struct sl_ops *ops;
+    struct sl_team team;
+    struct sl_meter *meter;           /* of the session at work, or NULL */
+    struct sl_multiplier *multiplier; /* asked before the kernels, or NULL: sessions have none */
+};
+
+/* Runs all products, those of the kernels as one phase, divided by panels.  Products must not write
+ * the same rows. */
 void sl_multiply(const struct sl_compute *c, const struct sl_product *products, size_t n);
 
 /* Room for the INT8 form of CAPACITY vectors, LD inputs apart (a multiple of 32). */

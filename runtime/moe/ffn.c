@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "runtime/base/arith.h"
+#include "runtime/base/err.h"
 #include "runtime/moe/moe.h"
+
+enum { MIN_WAVE = 16 };
 
 static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t capacity,
                      size_t inner)
@@ -18,17 +21,23 @@ static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t ca
     sl_codes_take(&f->inner_codes, arena, capacity, inner);
 }
 
+size_t sl_moe_wave(const struct sl_config *c, uint32_t layers)
+{
+    if (layers <= c->dense_layers)
+        return 0;
+    return sl_min(sl_max(2 * (size_t)c->experts_used, MIN_WAVE), SL_READS);
+}
+
 void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
 {
     const struct sl_config *c = m->config;
     size_t rows = m->chunk * c->experts_used;
-    size_t shared = m->experts ? (size_t)c->shared * c->moe_inner : 0;
+    size_t shared = m->wave ? (size_t)c->shared * c->moe_inner : 0;
     size_t dense = c->dense_layers > 0 ? c->ffn_inner : 0;
     sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
     ffn_take(&m->own, arena, m->chunk, sl_max(shared, dense));
-    if (!m->experts)
+    if (!m->wave)
         return;
-    size_t wave = sl_experts_wave(m->experts);
     m->own_out = sl_arena_take(arena, m->chunk * c->hidden, sizeof(float));
     m->logits = sl_arena_take(arena, m->chunk * c->experts, sizeof(float));
     m->route_scratch = sl_arena_take(arena, (size_t)m->compute->team.threads * c->experts * 2,
@@ -41,9 +50,26 @@ void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
     ffn_take(&m->routed, arena, rows, c->moe_inner);
     m->routed_out = sl_arena_take(arena, rows * c->hidden, sizeof(float));
     m->used = sl_arena_take(arena, c->experts, sizeof(uint32_t));
-    m->blocks = sl_arena_take(arena, wave, sizeof *m->blocks);
-    m->matrices = sl_arena_take(arena, 2 * wave, sizeof *m->matrices);
-    m->products = sl_arena_take(arena, wave, sizeof *m->products);
+    m->blocks = sl_arena_take(arena, m->wave, sizeof *m->blocks);
+    m->matrices = sl_arena_take(arena, 2 * m->wave, sizeof *m->matrices);
+    m->products = sl_arena_take(arena, m->wave, sizeof *m->products);
+}
+
+int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, const char *dir,
+                     unsigned layer, struct sluice_err *err)
+{
+    const struct sl_expert_layout *layout = sl_experts_layout(x, layer);
+    uint32_t found = sl_experts_count(x, layer);
+    if (found == c->experts && sl_shape_fits(c, SL_EXPERT_GATE_UP, &layout->gate_up) &&
+        sl_shape_fits(c, SL_EXPERT_DOWN, &layout->down))
+        return 0;
+    char name[64];
+    sl_experts_file(name, layer);
+    return sl_fail(err, SLUICE_EFORMAT,
+                   "%s/%s: %u experts of [%u, %u] and [%u, %u]; config.json demands %u of inner "
+                   "size %u and hidden size %u",
+                   dir, name, found, layout->gate_up.rows, layout->gate_up.cols, layout->down.rows,
+                   layout->down.cols, c->experts, c->moe_inner, c->hidden);
 }
 
 /* ---- one network ---------------------------------------------------------------------------- */
@@ -223,21 +249,26 @@ static void add_work(void *arg, size_t begin, size_t end, unsigned thread)
                                   p->out + i / used * hidden);
 }
 
-static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n, const float *x,
-                    size_t n_tokens, float *out, struct sluice_err *err)
+int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n,
+                     struct sluice_err *err)
 {
     const struct sl_expert_layout *layout = sl_experts_layout(m->experts, layer);
-    struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
-    struct add_phase add = {m, ids[0], ids[n - 1], out};
     int status = sl_experts_fetch(m->experts, layer, ids, n, m->blocks, err);
     sl_meter_lap(m->compute->meter, SLUICE_PART_IO);
-    if (status < 0)
-        return status;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; status == 0 && i < n; i++) {
         m->matrices[2 * i] = (struct sl_matrix){layout->gate_up, m->blocks[i]};
         m->matrices[2 * i + 1] = (struct sl_matrix){layout->down,
                                                     m->blocks[i] + layout->down_offset};
     }
+    return status;
+}
+
+/* Computes the experts at hand, ids[0..n), for the chunk whose rows are sorted. */
+static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
+                     size_t n_tokens, float *out)
+{
+    struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
+    struct add_phase add = {m, ids[0], ids[n - 1], out};
     activate.first = m->first[ids[0]];
     run_half(m, ids, n, false, x);
     sl_team_run(&m->compute->team, m->first[ids[n - 1] + 1] - activate.first, 1, activate_work,
@@ -245,22 +276,44 @@ static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_
     run_half(m, ids, n, true, x);
     sl_team_run(&m->compute->team, n_tokens, 1, add_work, &add);
     sl_meter_lap(m->compute->meter, SLUICE_PART_EXPERTS);
-    return 0;
+}
+
+void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
+                    size_t n_tokens, float *out)
+{
+    encode_x(m, x, n_tokens);
+    sort_rows(m, n_tokens);
+    run_wave(m, ids, n, x, n_tokens, out);
+}
+
+/* The activations of X are encoded already. */
+static void add_shared(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                       float *out)
+{
+    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
+    m->compute->ops->add(m->own_out, n * m->config->hidden, out);
+    sl_meter_lap(m->compute->meter, SLUICE_PART_SHARED);
+}
+
+void sl_shared_add(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                   float *out)
+{
+    encode_x(m, x, n);
+    add_shared(m, w, x, n, out);
 }
 
 int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned layer,
                    const float *x, size_t n, float *out, struct sluice_err *err)
 {
-    size_t hidden = m->config->hidden, wave = sl_experts_wave(m->experts);
-    size_t n_used = sort_rows(m, n);
-    memset(out, 0, n * hidden * sizeof *out);
+    size_t wave = sl_experts_wave(m->experts), n_used = sort_rows(m, n);
+    memset(out, 0, n * m->config->hidden * sizeof *out);
     for (size_t i = 0; i < n_used; i += wave) {
-        int status = run_wave(m, layer, m->used + i, sl_min(wave, n_used - i), x, n, out, err);
+        size_t count = sl_min(wave, n_used - i);
+        int status = sl_experts_bring(m, layer, m->used + i, count, err);
         if (status < 0)
             return status;
+        run_wave(m, m->used + i, count, x, n, out);
     }
-    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
-    m->compute->ops->add(m->own_out, n * hidden, out);
-    sl_meter_lap(m->compute->meter, SLUICE_PART_SHARED);
+    add_shared(m, w, x, n, out);
     return 0;
 }

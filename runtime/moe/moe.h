@@ -35,6 +35,7 @@ struct sl_moe {
     const struct sl_config *config;
     const struct sl_compute *compute;
     struct sl_experts *experts; /* NULL: the model has none */
+    size_t wave;                /* experts computed together; 0: the model has none */
     size_t chunk;
     uint64_t expert_uses;
 
@@ -58,7 +59,14 @@ struct sl_moe {
     struct sl_product *products;  /* [wave] */
 };
 
-/* Takes scratch from ARENA; config, compute, experts and chunk are set before. */
+/* Blocks of LAYER, from the container DIR, must have the shapes that the configuration demands. */
+int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, const char *dir,
+                     unsigned layer, struct sluice_err *err);
+
+/* Experts computed together in a model of LAYERS layers; 0: none of these has experts. */
+size_t sl_moe_wave(const struct sl_config *c, uint32_t layers);
+
+/* Takes scratch from ARENA; config, compute, experts, wave and chunk are set before. */
 void sl_moe_take(struct sl_moe *m, struct sl_arena *arena);
 
 /* out[n][hidden] = dense FFN of x[n][hidden]. */
@@ -77,5 +85,18 @@ void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const flo
  */
 int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned layer,
                    const float *x, size_t n, float *out, struct sluice_err *err);
+
+/*
+ * The same in pieces, for callers that have an expert at hand for more tokens than a chunk: bring
+ * some experts, ids[0..n) ascending, n ≤ wave; add them to each chunk, whose choices the caller
+ * puts into m->chosen and m->weight; bring the next; at last add the shared expert.  No expert that
+ * a chunk uses may be missing between ids[0] and ids[n - 1].  OUT is the caller's to clear before.
+ */
+int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n,
+                     struct sluice_err *err);
+void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
+                    size_t n_tokens, float *out);
+void sl_shared_add(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                   float *out);
 
 #endif

@@ -23,7 +23,14 @@ typedef struct {
 } vw;
 typedef int8x16_t vbook;
 
-enum { SL_GEMM_TILE = 2, SL_HEAD_TILE = 4, SL_VALUE_TILE = 4 };
+enum {
+    SL_GEMM_TILE = 2,
+    SL_HEAD_TILE = 4,
+    SL_VALUE_TILE = 4,
+    SL_ROPE_TILE = 1,
+    SL_COLUMN_TILE = 1,
+    SL_PEAK_SUMS = 5
+};
 
 /* ---- floats --------------------------------------------------------------------------------- */
 
@@ -237,6 +244,12 @@ static inline vf vf_lookup(const float table[16], vi index)
                 sl_lookup(t, index.d)};
 }
 
+static inline vf vf_opaque(vf x)
+{
+    __asm__ volatile("" : "+w"(x.a), "+w"(x.b), "+w"(x.c), "+w"(x.d));
+    return x;
+}
+
 /* ---- comparisons ---------------------------------------------------------------------------- */
 
 static inline vm vf_gt(vf x, vf y)
@@ -390,12 +403,6 @@ static inline int32_t vi_sum(vi x)
     return vaddvq_s32(sl_fold(x));
 }
 
-static inline void vi_sum4(vi a, vi b, vi c, vi d, int32_t out[4])
-{
-    int32x4_t ab = vpaddq_s32(sl_fold(a), sl_fold(b));
-    vst1q_s32(out, vpaddq_s32(ab, vpaddq_s32(sl_fold(c), sl_fold(d))));
-}
-
 static inline vf vi_to_f(vi x)
 {
     return (vf){vcvtq_f32_s32(x.a), vcvtq_f32_s32(x.b), vcvtq_f32_s32(x.c), vcvtq_f32_s32(x.d)};
@@ -418,19 +425,18 @@ static inline vf vi_as_f(vi x)
                 vreinterpretq_f32_s32(x.d)};
 }
 
+static inline vi vi_opaque(vi x)
+{
+    __asm__ volatile("" : "+w"(x.a), "+w"(x.b), "+w"(x.c), "+w"(x.d));
+    return x;
+}
+
 /* ---- integer dot products ------------------------------------------------------------------- */
 
 static inline vw vw_load(const void *p)
 {
     const int8_t *w = p;
     return (vw){vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
-}
-
-static inline vw vw_load_n(const void *p, size_t n)
-{
-    int8_t w[64] = {0};
-    memcpy(w, p, n);
-    return vw_load(w);
 }
 
 static inline vbook vbook_load(const int8_t *book)
@@ -484,18 +490,6 @@ static inline vi vx_load4(const int8_t *p)
 static inline int32x4_t sl_load16(const int8_t *p)
 {
     return vreinterpretq_s32_s8(vld1q_s8(p));
-}
-
-static inline vi vx_load(const int8_t *p)
-{
-    return (vi){sl_load16(p), sl_load16(p + 16), sl_load16(p + 32), sl_load16(p + 48)};
-}
-
-static inline vi vx_load_n(const int8_t *p, size_t n)
-{
-    int8_t x[64] = {0};
-    memcpy(x, p, n);
-    return vx_load(x);
 }
 
 #ifdef __ARM_FEATURE_MATMUL_INT8

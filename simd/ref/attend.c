@@ -66,19 +66,22 @@ static float dot_floats(enum sl_cache type, const float *q, const uint8_t *p, si
     return sl_chains4(chain);
 }
 
-/* Latent part of the score: integer dots per group of 128, or float chains. */
-static float dot_latent(const struct sl_kv *kv, const struct sl_query *query, const uint8_t *codes,
-                        const uint8_t *tail)
+/* Latent part of head H's score: integer dots per group of 128, or float chains. */
+static float dot_latent(const struct sl_kv *kv, const struct sl_queries *queries, size_t h,
+                        const uint8_t *codes, const uint8_t *tail)
 {
     if (kv->type != SL_CACHE_INT8)
-        return dot_floats(kv->type, query->f, codes, kv->latent_dim);
+        return dot_floats(kv->type, queries->f + h * kv->latent_dim, codes, kv->latent_dim);
+    size_t groups = sl_latent_groups(kv->latent_dim);
+    const int8_t *q = queries->q + h * kv->latent_dim;
+    const float *scale = queries->scale + h * groups;
     float score = 0;
-    for (size_t g = 0; g < sl_latent_groups(kv->latent_dim); g++) {
+    for (size_t g = 0; g < groups; g++) {
         int32_t dot = 0;
         size_t end = (g + 1) * SL_LATENT_GROUP;
         for (size_t i = g * SL_LATENT_GROUP; i < end && i < kv->latent_dim; i++)
-            dot += query->q[i] * (int8_t)codes[i];
-        score = fmaf((float)dot, query->scale[g] * scale_of(tail, g), score);
+            dot += q[i] * (int8_t)codes[i];
+        score = fmaf((float)dot, scale[g] * scale_of(tail, g), score);
     }
     return score;
 }
@@ -98,8 +101,9 @@ static void add_latent(const struct sl_kv *kv, float p, const uint8_t *codes, co
     }
 }
 
-void sl_ref_attend(const struct sl_kv *kv, const struct sl_query *query, float scale,
-                   const uint32_t *index, size_t s0, size_t n, float *out, float *max, float *sum)
+static void attend_head(const struct sl_kv *kv, const struct sl_queries *queries, size_t h,
+                        float scale, const uint32_t *index, size_t s0, size_t n, float *out,
+                        float *max, float *sum)
 {
     size_t rope_at = sl_kv_tail_bytes(kv->type, kv->latent_dim, 0);
     float score[SL_ATTEND_BLOCK], lane[16] = {0};
@@ -108,8 +112,9 @@ void sl_ref_attend(const struct sl_kv *kv, const struct sl_query *query, float s
         size_t s = index ? index[j] : s0 + j;
         const uint8_t *codes = kv->latent + s * kv->latent_stride;
         const uint8_t *tail = kv->tail + s * kv->tail_stride;
-        score[j] = (dot_latent(kv, query, codes, tail) +
-                    dot_floats(kv->type, query->rope, tail + rope_at, kv->rope_dim)) *
+        score[j] = (dot_latent(kv, queries, h, codes, tail) +
+                    dot_floats(kv->type, queries->rope + h * queries->rope_ld, tail + rope_at,
+                               kv->rope_dim)) *
                    scale;
         *max = score[j] > *max ? score[j] : *max;
     }
@@ -122,6 +127,16 @@ void sl_ref_attend(const struct sl_kv *kv, const struct sl_query *query, float s
         add_latent(kv, p, kv->latent + s * kv->latent_stride, kv->tail + s * kv->tail_stride, out);
     }
     *sum = sl_tree16(lane);
+}
+
+void sl_ref_attend(const struct sl_kv *kv, const struct sl_queries *queries, float scale,
+                   const uint32_t *index, size_t s0, size_t n, const struct sl_attended *result,
+                   void *scratch)
+{
+    (void)scratch;
+    for (size_t h = 0; h < queries->heads; h++)
+        attend_head(kv, queries, h, scale, index, s0, n, result->out + h * kv->latent_dim,
+                    &result->max[h], &result->sum[h]);
 }
 
 void sl_ref_attend_merge(float *out_a, float *max_a, float *sum_a, const float *out_b, float max_b,

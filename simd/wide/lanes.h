@@ -6,11 +6,11 @@
  *
  * Each instruction set defines
  *   vf     16 floats;  vi  16 int32;  vm  16 truth values;
- *   vw     64 int8 weights, four per lane, prepared for vw_dot(); vx_… gives the other side, a vi;
+ *   vw     64 int8 weights, four per lane, prepared for vw_dot(); vx_load4 is the other side, a vi;
  *   vbook  an int8 codebook of 16;
  * and these functions, exact or correctly rounded, without fused operations but for vf_fma():
  *   vf_set vi_set          the same in all lanes;  vf_splat4: p[0..4) four times
- *   …_load …_store         16 elements (vx, vw: 64), not aligned;  …_n: the first n, the rest 0;
+ *   …_load …_store         16 elements (vw: 64), not aligned;  …_n: the first n, the rest 0;
  *   …_bf16 _f16 _s8 _u8 _u16   nothing outside of them is touched
  *   vf_join4               4 elements from each of four places
  *   vf_min vf_max          a < b ? a : b,  a > b ? a : b  (so b when either is NaN)
@@ -21,13 +21,16 @@
  *   vf_lookup              table[index], index in [0, 16)
  *   vf_gt vf_ge vi_eq      comparisons, false with NaN;  vf_unordered: is NaN
  *   vi_add_if              a + (m ? b : 0);  vm_bits: lane i as bit i
- *   vi_sum vi_sum4         sum of the lanes, of four vectors at once
+ *   vi_sum                 sum of the lanes
  *   vw_dot                 acc[lane] + Σ of four products; the final sum is off by −vw_bias(Σ of
  *                          all x that the lane has met), which belongs into the first acc
  *   vw_load_lut4           64 bytes of code pairs as the weights of their low and high nibbles
  *   vpair_…                with SL_VECTOR_PAIRS: two vectors' dot products at once
- *   SL_GEMM_TILE SL_HEAD_TILE SL_VALUE_TILE   how many vectors, heads and parts of a value
- *                          the registers have room for
+ *   vf_opaque vi_opaque    the same value, of which the compiler knows nothing more
+ *   SL_GEMM_TILE SL_HEAD_TILE SL_VALUE_TILE SL_ROPE_TILE SL_COLUMN_TILE   how many vectors (1,
+ *                          2, 4 or 8), heads, parts of a value, heads with their chains, and parts
+ *                          of a value for each of SL_HEAD_TILE heads the registers have room for
+ *   SL_PEAK_SUMS           independent sums that hide the latency of vw_dot() and vf_fma()
  */
 #ifndef SL_SIMD_LANES_H
 #define SL_SIMD_LANES_H

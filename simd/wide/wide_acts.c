@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Floats to INT8 with one scale per group: activations, latents, queries. */
 #include "simd/ref/codes.h"
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 /* Codes of x[0..n) into q; their sum in lanes. */
 static inline vi group_codes(const float *x, size_t n, float inverse, int8_t *q)

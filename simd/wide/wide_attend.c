@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Absorbed latent attention of one head over cached rows, and storing such rows.  Scores take four
- * keys at a time, values SL_VALUE_TILE × 16 outputs; orders of operations: docs/kernels.md. */
+/* Latent caches: storing rows, attention over rows of floats, merging blocks.  (INT8 rows, which is
+ * what matters for speed: wide_attend_int8.c.)  Scores take four keys at a time, values
+ * SL_VALUE_TILE × 16 outputs; orders of operations: docs/kernels.md. */
 #include "simd/ref/codes.h"
-#include "simd/wide/kernels.h"
-
-#include <math.h>
+#include "simd/wide/softmax.h"
+#include "simd/wide/wide_kernels.h"
 
 /* ---- storing -------------------------------------------------------------------------------- */
 
@@ -65,13 +65,6 @@ static inline const uint8_t *tail_at(const struct rows *r, size_t j)
     return r->kv->tail + row_of(r, j) * r->kv->tail_stride;
 }
 
-static inline float scale_of(const uint8_t *tail, size_t group)
-{
-    float f;
-    memcpy(&f, tail + 4 * group, 4);
-    return f;
-}
-
 /* Element I of floats stored at P. */
 static inline float stored_float(enum sl_cache type, const uint8_t *p, size_t i)
 {
@@ -127,105 +120,26 @@ static inline struct four four_rows(const struct rows *r, size_t j)
     return f;
 }
 
-/* dot[key] = integer dot products of N ≤ 128 codes of a query with four rows, from code AT on. */
-static inline void dot_group(const int8_t *q, const struct four *f, size_t at, size_t n,
-                             int32_t bias, int32_t dot[4])
-{
-    vi acc[4];
-    size_t i = 0;
-    SL_UNROLL
-    for (size_t key = 0; key < 4; key++)
-        acc[key] = vi_set(0);
-    for (; i + 64 <= n; i += 64)
-        SL_UNROLL
-    for (size_t key = 0; key < 4; key++)
-        acc[key] = vw_dot(acc[key], vw_load(f->codes[key] + at + i), vx_load(q + at + i));
-    if (i < n)
-        SL_UNROLL
-    for (size_t key = 0; key < 4; key++)
-        acc[key] = vw_dot(acc[key], vw_load_n(f->codes[key] + at + i, n - i),
-                          vx_load_n(q + at + i, n - i));
-    vi_sum4(acc[0], acc[1], acc[2], acc[3], dot);
-    SL_UNROLL
-    for (size_t key = 0; key < 4; key++)
-        dot[key] += bias;
-}
-
-/* Adds one group's part to the scores of all rows. */
-static void score_group(const struct rows *r, const struct sl_query *query, size_t g, float *score)
-{
-    size_t at = g * SL_LATENT_GROUP, n = sl_least(r->kv->latent_dim - at, SL_LATENT_GROUP);
-    int32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += query->q[at + i];
-    for (size_t j = 0; j < r->n; j += 4) {
-        struct four f = four_rows(r, j);
-        int32_t dot[4];
-        dot_group(query->q, &f, at, n, vw_bias(sum), dot);
-        SL_UNROLL
-        for (size_t key = 0; key < 4; key++)
-            score[j + key] = fmaf((float)dot[key], query->scale[g] * scale_of(f.tail[key], g),
-                                  score[j + key]);
-    }
-}
-
-/* The scores of all rows, and zeros up to a multiple of 16. */
-SL_INLINE void score_rows(enum sl_cache type, const struct rows *r, const struct sl_query *query,
-                          float scale, float *score)
+/* The scores of all rows. */
+SL_INLINE void score_rows(enum sl_cache type, const struct rows *r, const float *query,
+                          const float *query_rope, float scale, float *score)
 {
     const struct sl_kv *kv = r->kv;
-    size_t rope_at = sl_kv_tail_bytes(type, kv->latent_dim, 0);
-    memset(score, 0, (r->n + SL_LANES - 1) / SL_LANES * SL_LANES * sizeof *score);
-    for (size_t g = 0; type == SL_CACHE_INT8 && g < sl_latent_groups(kv->latent_dim); g++)
-        score_group(r, query, g, score);
     for (size_t j = 0; j < r->n; j += 4) {
         struct four f = four_rows(r, j);
         float latent[4], rope[4];
-        if (type != SL_CACHE_INT8)
-            dot_floats(type, query->f, f.codes, kv->latent_dim, latent);
+        dot_floats(type, query, f.codes, kv->latent_dim, latent);
+        dot_floats(type, query_rope, f.tail, kv->rope_dim, rope);
         SL_UNROLL
         for (size_t key = 0; key < 4; key++)
-            f.tail[key] += rope_at;
-        dot_floats(type, query->rope, f.tail, kv->rope_dim, rope);
-        SL_UNROLL
-        for (size_t key = 0; key < 4; key++)
-            score[j + key] = ((type == SL_CACHE_INT8 ? score[j + key] : latent[key]) + rope[key]) *
-                             scale;
+            score[j + key] = (latent[key] + rope[key]) * scale;
     }
 }
 
 /* ---- values --------------------------------------------------------------------------------- */
 
-static float largest_of(const float *score, size_t n)
-{
-    vf max = vf_set(-INFINITY);
-    size_t i = 0;
-    for (; i + SL_LANES <= n; i += SL_LANES)
-        max = vf_max(vf_load(score + i), max);
-    if (i < n)
-        max = vf_max(vf_load_or(score + i, n - i, -INFINITY), max);
-    return vf_largest(max) + 0.0f;
-}
-
-/* score[j] becomes p_j = exp(score_j − max); returns their sum. */
-static float exp_scores(float *score, size_t n, float max)
-{
-    vf sum = vf_set(0), m = vf_set(max);
-    for (size_t i = 0; i < n; i += SL_LANES) {
-        size_t left = sl_least(n - i, SL_LANES);
-        vf p = vf_exp(vf_sub(vf_load(score + i), m));
-        if (left < SL_LANES)
-            p = vf_first(p, left);
-        sum = vf_add(sum, p);
-        vf_store(score + i, p);
-    }
-    return vf_tree(sum);
-}
-
 SL_INLINE vf load_value(enum sl_cache type, const uint8_t *codes, size_t i)
 {
-    if (type == SL_CACHE_INT8)
-        return vf_load_s8(codes + i);
     return type == SL_CACHE_BF16 ? vf_load_bf16(codes + 2 * i) : vf_load(codes + 4 * i);
 }
 
@@ -251,67 +165,54 @@ SL_INLINE void add_values(enum sl_cache type, const struct rows *r, const float 
 
 /* The last outputs, fewer than 16. */
 static void add_last_values(enum sl_cache type, const struct rows *r, const float *weight, size_t i,
-                            size_t end, float *out)
+                            float *out)
 {
-    for (; i < end; i++) {
+    for (; i < r->kv->latent_dim; i++) {
         float acc = 0;
         for (size_t j = 0; j < r->n; j++) {
-            const uint8_t *codes = codes_at(r, j);
-            float value = type == SL_CACHE_INT8 ? (float)(int8_t)codes[i]
-                                                : stored_float(type, codes, i);
-            acc = fmaf(weight[j], value, acc);
+            acc = fmaf(weight[j], stored_float(type, codes_at(r, j), i), acc);
         }
         out[i] = acc;
     }
 }
 
-/* Outputs [i, end), which share the weights. */
-SL_INLINE void add_range(enum sl_cache type, const struct rows *r, const float *weight, size_t i,
-                         size_t end, float *out)
+SL_INLINE void add_all_values(enum sl_cache type, const struct rows *r, const float *weight,
+                              float *out)
 {
+    size_t i = 0, end = r->kv->latent_dim;
     for (; i + SL_VALUE_TILE * SL_LANES <= end; i += SL_VALUE_TILE * SL_LANES)
         add_values(type, r, weight, i, SL_VALUE_TILE, out);
     for (; i + SL_LANES <= end; i += SL_LANES)
         add_values(type, r, weight, i, 1, out);
-    add_last_values(type, r, weight, i, end, out);
+    add_last_values(type, r, weight, i, out);
 }
 
-/* An INT8 group's weights carry the scales of its rows. */
-static void add_int8(const struct rows *r, const float *p, float *out)
+SL_INLINE void attend_floats(enum sl_cache type, const struct rows *r,
+                             const struct sl_queries *queries, float scale,
+                             const struct sl_attended *result)
 {
-    float weight[SL_ATTEND_BLOCK];
+    float score[SL_ATTEND_BLOCK];
     size_t dim = r->kv->latent_dim;
-    for (size_t g = 0; g < sl_latent_groups(dim); g++) {
-        for (size_t j = 0; j < r->n; j++)
-            weight[j] = p[j] * scale_of(tail_at(r, j), g);
-        add_range(SL_CACHE_INT8, r, weight, g * SL_LATENT_GROUP,
-                  sl_least(dim, (g + 1) * SL_LATENT_GROUP), out);
+    for (size_t h = 0; h < queries->heads; h++) {
+        score_rows(type, r, queries->f + h * dim, queries->rope + h * queries->rope_ld, scale,
+                   score);
+        result->max[h] = sl_largest_score(score, r->n);
+        result->sum[h] = sl_exp_scores(score, r->n, result->max[h]);
+        add_all_values(type, r, score, result->out + h * dim);
     }
 }
 
-SL_INLINE void attend_rows(enum sl_cache type, const struct rows *r, const struct sl_query *query,
-                           float scale, float *out, float *max, float *sum)
-{
-    float score[SL_ATTEND_BLOCK];
-    score_rows(type, r, query, scale, score);
-    *max = largest_of(score, r->n);
-    *sum = exp_scores(score, r->n, *max);
-    if (type == SL_CACHE_INT8)
-        add_int8(r, score, out);
-    else
-        add_range(type, r, score, 0, r->kv->latent_dim, out);
-}
-
-void SL_WIDE(attend)(const struct sl_kv *kv, const struct sl_query *query, float scale,
-                     const uint32_t *index, size_t s0, size_t n, float *out, float *max, float *sum)
+void SL_WIDE(attend)(const struct sl_kv *kv, const struct sl_queries *queries, float scale,
+                     const uint32_t *index, size_t s0, size_t n, const struct sl_attended *result,
+                     void *scratch)
 {
     const struct rows rows = {kv, index, s0, n};
     if (kv->type == SL_CACHE_INT8)
-        attend_rows(SL_CACHE_INT8, &rows, query, scale, out, max, sum);
+        SL_WIDE(attend_int8)(kv, queries, scale, index, s0, n, result, scratch);
     else if (kv->type == SL_CACHE_BF16)
-        attend_rows(SL_CACHE_BF16, &rows, query, scale, out, max, sum);
+        attend_floats(SL_CACHE_BF16, &rows, queries, scale, result);
     else
-        attend_rows(SL_CACHE_F32, &rows, query, scale, out, max, sum);
+        attend_floats(SL_CACHE_F32, &rows, queries, scale, result);
 }
 
 void SL_WIDE(attend_merge)(float *out_a, float *max_a, float *sum_a, const float *out_b,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Checkpoint numbers to float. */
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 /* E4M3FN codes to float: the exponent is rebiased by 120; without one, mantissa · 2^−9. */
 static inline vf e4m3(vi code)

@@ -2,7 +2,7 @@
 /* Norms, activation functions, rotation: everything over one vector. */
 #include <math.h>
 
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 /* Σ (x − mean)² in 16 lanes. */
 static float square_sum(const float *x, float mean, size_t n)

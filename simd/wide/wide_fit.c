@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "simd/ref/codes.h"
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 enum {
     MAX_PARTS = 128 / SL_LANES, /* of a group */

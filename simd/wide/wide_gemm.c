@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Packed matrix times activation vectors: lanes are the 16 rows of a panel, and up to SL_GEMM_TILE
  * vectors share each load of the weights.  Orders of operations: docs/kernels.md, gemm. */
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 /* One activation vector. */
 struct vector {
@@ -83,6 +83,7 @@ SL_INLINE void dot_run(bool lut, vbook book, const uint8_t *code, const struct v
     SL_UNROLL
     for (size_t t = 0; t < tile; t++)
         dot[t] = vi_set(vw_bias(sum_at(&v[t], k, run)));
+    SL_UNROLL
     for (size_t i = k; i < k + run; i += 8) {
         vw low, high;
         code = load_weights(lut, book, code, &low, &high);
@@ -183,16 +184,27 @@ SL_INLINE void panel_tile(const struct sl_packing *p, const uint8_t *panel, cons
     }
 }
 
-static void tile_one(const struct sl_packing *p, const uint8_t *panel, const struct vector *v,
-                     vf *y)
+/* The same with TILE vectors, a power of two that is known only now. */
+static void panel_times(const struct sl_packing *p, const uint8_t *panel, const struct vector *v,
+                        size_t tile, vf *y)
 {
-    panel_tile(p, panel, v, 1, y);
+    if (SL_GEMM_TILE >= 8 && tile == 8)
+        panel_tile(p, panel, v, 8, y);
+    else if (SL_GEMM_TILE >= 4 && tile == 4)
+        panel_tile(p, panel, v, 4, y);
+    else if (tile == 2)
+        panel_tile(p, panel, v, 2, y);
+    else
+        panel_tile(p, panel, v, 1, y);
 }
 
-static void tile_full(const struct sl_packing *p, const uint8_t *panel, const struct vector *v,
-                      vf *y)
+/* The largest tile for N vectors. */
+static size_t tile_for(size_t n)
 {
-    panel_tile(p, panel, v, SL_GEMM_TILE, y);
+    size_t tile = SL_GEMM_TILE;
+    while (tile > n)
+        tile /= 2;
+    return tile;
 }
 
 void SL_WIDE(gemm)(const struct sl_matrix *w, size_t panel0, size_t panel1, struct sl_acts x,
@@ -205,10 +217,10 @@ void SL_WIDE(gemm)(const struct sl_matrix *w, size_t panel0, size_t panel1, stru
         for (size_t t = 0, tile; t < n; t += tile) {
             struct vector v[SL_GEMM_TILE];
             vf out[SL_GEMM_TILE];
-            tile = n - t < SL_GEMM_TILE ? 1 : SL_GEMM_TILE;
+            tile = tile_for(n - t);
             for (size_t j = 0; j < tile; j++)
                 v[j] = vector_at(&x, t + j);
-            (tile == 1 ? tile_one : tile_full)(p, w->data + i * bytes, v, out);
+            panel_times(p, w->data + i * bytes, v, tile, out);
             for (size_t j = 0; j < tile; j++)
                 vf_store_n(y + (t + j) * ldy + row, out[j], rows);
         }

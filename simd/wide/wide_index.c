@@ -2,7 +2,7 @@
 /* The lightning indexer: storing keys in panels of 16 and scoring them.  Lanes are keys; a block of
  * panels stays in the first-level cache while all heads pass over it, SL_HEAD_TILE at a time. */
 #include "simd/ref/codes.h"
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 enum { BLOCK = 8 }; /* panels: 16 KiB of INT8 keys of 128 dimensions */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of one rung: data only. */
 #include "simd/rungs.h"
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 const struct sl_ops SL_WIDE(ops) = {
     .gemm = SL_WIDE(gemm),

@@ -4,7 +4,7 @@
  * candidate.  Floats are compared as floats, so that −0 equals 0 and NaN reaches nothing; only the
  * candidates go through the order-preserving image in int32.
  */
-#include "simd/wide/kernels.h"
+#include "simd/wide/wide_kernels.h"
 
 static float of_image(int32_t i)
 {

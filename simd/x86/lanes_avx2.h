@@ -19,7 +19,14 @@ typedef struct {
 } vi;
 typedef vi vm; /* all ones: true */
 
-enum { SL_GEMM_TILE = 2, SL_HEAD_TILE = 4, SL_VALUE_TILE = 4 };
+enum {
+    SL_GEMM_TILE = 2,
+    SL_HEAD_TILE = 4,
+    SL_VALUE_TILE = 4,
+    SL_ROPE_TILE = 1,
+    SL_COLUMN_TILE = 1,
+    SL_PEAK_SUMS = 5
+};
 
 /* ---- floats --------------------------------------------------------------------------------- */
 
@@ -223,6 +230,12 @@ static inline vf vf_lookup(const float table[16], vi index)
     return (vf){sl_lookup(table, index.a), sl_lookup(table, index.b)};
 }
 
+static inline vf vf_opaque(vf x)
+{
+    __asm__ volatile("" : "+x"(x.a), "+x"(x.b));
+    return x;
+}
+
 /* ---- comparisons ---------------------------------------------------------------------------- */
 
 static inline vm vf_gt(vf x, vf y)
@@ -350,12 +363,6 @@ static inline int32_t vi_sum(vi x)
     return _mm_cvtsi128_si32(_mm_add_epi32(f, _mm_shuffle_epi32(f, 1)));
 }
 
-static inline void vi_sum4(vi a, vi b, vi c, vi d, int32_t out[4])
-{
-    __m128i ab = _mm_hadd_epi32(sl_fold(a), sl_fold(b));
-    _mm_storeu_si128((__m128i *)out, _mm_hadd_epi32(ab, _mm_hadd_epi32(sl_fold(c), sl_fold(d))));
-}
-
 static inline vf vi_to_f(vi x)
 {
     return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
@@ -376,6 +383,12 @@ static inline vf vi_as_f(vi x)
     return (vf){_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
 }
 
+static inline vi vi_opaque(vi x)
+{
+    __asm__ volatile("" : "+x"(x.a), "+x"(x.b));
+    return x;
+}
+
 /* ---- integer dot products ------------------------------------------------------------------- */
 
 static inline vi sl_load64(const void *p)
@@ -384,28 +397,11 @@ static inline vi sl_load64(const void *p)
     return (vi){_mm256_loadu_si256(x), _mm256_loadu_si256(x + 1)};
 }
 
-static inline vi sl_load64_n(const void *p, size_t n)
-{
-    int8_t x[64] = {0};
-    memcpy(x, p, n);
-    return sl_load64(x);
-}
-
 static inline vi vx_load4(const int8_t *p)
 {
     int32_t four;
     memcpy(&four, p, 4);
     return vi_set(four);
-}
-
-static inline vi vx_load(const int8_t *p)
-{
-    return sl_load64(p);
-}
-
-static inline vi vx_load_n(const int8_t *p, size_t n)
-{
-    return sl_load64_n(p, n);
 }
 
 static inline void sl_nibbles(const void *p, vi *low, vi *high)
@@ -474,11 +470,6 @@ static inline vi vw_dot(vi acc, vw w, vi x)
 static inline vw vw_load(const void *p)
 {
     return sl_weights(sl_load64(p));
-}
-
-static inline vw vw_load_n(const void *p, size_t n)
-{
-    return sl_weights(sl_load64_n(p, n));
 }
 
 static inline vbook vbook_load(const int8_t *book)

@@ -14,7 +14,14 @@ typedef __mmask16 vm;
 typedef __m512i vw;
 typedef __m512i vbook;
 
-enum { SL_GEMM_TILE = 4, SL_HEAD_TILE = 8, SL_VALUE_TILE = 8 };
+enum {
+    SL_GEMM_TILE = 8,
+    SL_HEAD_TILE = 8,
+    SL_VALUE_TILE = 8,
+    SL_ROPE_TILE = 2,
+    SL_COLUMN_TILE = 2,
+    SL_PEAK_SUMS = 12
+};
 
 static inline __mmask16 sl_first(size_t n)
 {
@@ -182,6 +189,12 @@ static inline vf vf_lookup(const float table[16], vi index)
     return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table));
 }
 
+static inline vf vf_opaque(vf x)
+{
+    __asm__ volatile("" : "+v"(x));
+    return x;
+}
+
 /* ---- comparisons ---------------------------------------------------------------------------- */
 
 static inline vm vf_gt(vf a, vf b)
@@ -280,17 +293,6 @@ static inline int32_t vi_sum(vi a)
     return _mm512_reduce_add_epi32(a);
 }
 
-static inline void vi_sum4(vi a, vi b, vi c, vi d, int32_t out[4])
-{
-    /* lanes of a, b and of c, d side by side: half the additions of four sums */
-    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    __m512i e = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    __m256i f = _mm256_add_epi32(_mm512_castsi512_si256(e), _mm512_extracti64x4_epi64(e, 1));
-    _mm_storeu_si128((__m128i *)out,
-                     _mm_add_epi32(_mm256_castsi256_si128(f), _mm256_extracti128_si256(f, 1)));
-}
-
 static inline vf vi_to_f(vi a)
 {
     return _mm512_cvtepi32_ps(a);
@@ -309,6 +311,12 @@ static inline vi vf_bits(vf a)
 static inline vf vi_as_f(vi a)
 {
     return _mm512_castsi512_ps(a);
+}
+
+static inline vi vi_opaque(vi x)
+{
+    __asm__ volatile("" : "+v"(x));
+    return x;
 }
 
 /* ---- integer dot products: the weight is made unsigned by adding 128 ------------------------ */
@@ -347,22 +355,6 @@ static inline vi vx_load4(const int8_t *p)
     int32_t four;
     memcpy(&four, p, 4);
     return _mm512_set1_epi32(four);
-}
-
-static inline vi vx_load(const int8_t *p)
-{
-    return _mm512_loadu_si512(p);
-}
-
-static inline vi vx_load_n(const int8_t *p, size_t n)
-{
-    return _mm512_maskz_loadu_epi8(~(uint64_t)0 >> (64 - n), p);
-}
-
-static inline vw vw_load_n(const void *p, size_t n)
-{
-    __m512i w = _mm512_maskz_loadu_epi8(~(uint64_t)0 >> (64 - n), p);
-    return _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80));
 }
 
 #endif

@@ -435,39 +435,48 @@ static void read_row(const struct sl_kv *kv, size_t s, float *c, float *r)
     }
 }
 
+/* Two heads of which the second is looked at. */
 static void check_attend_one(enum sl_cache type, uint32_t dim, uint32_t rope, size_t rows,
                              bool pick)
 {
+    enum { HEADS = 2, ROPE_LD = 70 };
     struct sl_kv kv = {.type = type, .latent_dim = dim, .rope_dim = rope};
     kv.latent_stride = (sl_kv_latent_bytes(type, dim) + 63) / 64 * 64;
     kv.tail_stride = sl_kv_tail_bytes(type, dim, rope);
     kv.latent = take(rows, kv.latent_stride), kv.tail = take(rows, kv.tail_stride);
-    float *c = take(rows * dim, 4), *r = take(rows * rope, 4), q[640], q_rope[64], scale[8];
-    float *out = take(dim, 4), *block = take(dim, 4);
-    int8_t codes[640];
+    float *c = take(rows * dim, 4), *r = take(rows * rope, 4);
+    float *qs = take(HEADS * dim, 4), *q = qs + dim, *q_ropes = take(HEADS * ROPE_LD, 4);
+    float *q_rope = q_ropes + ROPE_LD, *scales = take(HEADS * 8, 4);
+    float *outs = take(HEADS * dim, 4), *out = outs + dim, *blocks = take(HEADS * dim, 4);
+    int8_t *codes = take(HEADS * dim, 1);
+    void *scratch = take(1, sl_attend_scratch(&kv) + 64);
+    size_t groups = sl_latent_groups(dim);
     uint32_t *index = take(rows, 4);
     size_t n = 0;
-    fill(c, rows * dim, 0), fill(r, rows * rope, 0), fill(q, dim, 0), fill(q_rope, rope, 0);
+    fill(c, rows * dim, 0), fill(r, rows * rope, 0), fill(qs, HEADS * dim, 0);
+    fill(q_ropes, HEADS * ROPE_LD, 0);
     for (size_t s = 0; s < rows; s++) {
         ops->kv_store(&kv, s, c + s * dim, r + s * rope);
         read_row(&kv, s, c + s * dim, r + s * rope);
         if (!pick || s % 3 == 1 || s == 0)
             index[n++] = (uint32_t)s;
     }
-    struct sl_query query = {codes, scale, q, q_rope};
-    ops->quantize_groups(q, dim, SL_LATENT_GROUP, codes, scale);
+    struct sl_queries queries = {HEADS, codes, scales, qs, q_ropes, ROPE_LD};
+    for (size_t h = 0; h < HEADS; h++)
+        ops->quantize_groups(qs + h * dim, dim, SL_LATENT_GROUP, codes + h * dim,
+                             scales + h * groups);
     for (size_t i = 0; type == SL_CACHE_INT8 && i < dim; i++)
-        q[i] = (float)codes[i] * scale[i / 128];
-    float max = 0, sum = 0, softmax_scale = 0.4f;
+        q[i] = (float)codes[dim + i] * scales[groups + i / 128];
+    float max[HEADS], sum[HEADS], block_max[HEADS], block_sum[HEADS], softmax_scale = 0.4f;
+    const struct sl_attended first = {outs, max, sum}, next = {blocks, block_max, block_sum};
     for (size_t s = 0; s < n; s += SL_ATTEND_BLOCK) {
         size_t count = n - s < SL_ATTEND_BLOCK ? n - s : SL_ATTEND_BLOCK;
-        float block_max, block_sum;
-        ops->attend(&kv, &query, softmax_scale, pick ? index + s : NULL, s, count, s ? block : out,
-                    s ? &block_max : &max, s ? &block_sum : &sum);
+        ops->attend(&kv, &queries, softmax_scale, pick ? index + s : NULL, s, count,
+                    s ? &next : &first, scratch);
         if (s)
-            ops->attend_merge(out, &max, &sum, block, block_max, block_sum, dim);
+            ops->attend_merge(out, &max[1], &sum[1], blocks + dim, block_max[1], block_sum[1], dim);
     }
-    ops->attend_finish(out, sum, dim);
+    ops->attend_finish(out, sum[1], dim);
     double *want = calloc(dim, sizeof *want), total = 0, top = -1e300;
     double *score = calloc(n, sizeof *score);
     for (size_t j = 0; j < n; j++) {
@@ -486,8 +495,8 @@ static void check_attend_one(enum sl_cache type, uint32_t dim, uint32_t rope, si
     /* Stored values and query codes are exact inputs: only rounding is left. */
     for (size_t i = 0; i < dim; i++)
         expect_near((double)out[i], want[i] / total, 3e-6, 1, i);
-    free(kv.latent), free(kv.tail), free(c), free(r), free(out), free(block), free(index);
-    free(want), free(score);
+    free(kv.latent), free(kv.tail), free(c), free(r), free(outs), free(blocks), free(index);
+    free(want), free(score), free(qs), free(q_ropes), free(scales), free(codes), free(scratch);
 }
 
 static void check_attend(void)

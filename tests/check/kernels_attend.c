@@ -59,10 +59,13 @@ static void run_kv_store(const struct sl_ops *ops, const struct trial *t)
 
 /* ---- one block of keys ---------------------------------------------------------------------- */
 
-enum { KEYS = OWN, GATHERED };
-enum { INDEX = 2, QUERY, QUERY_SCALE, QUERY_ROPE, OUT, MAX, SUM };
+enum { KEYS = OWN, GATHERED, HEADS };
+enum { INDEX = 2, QUERY, QUERY_SCALE, QUERY_ROPE, OUT, MAX, SUM, SCRATCH };
 
-enum { FIRST_ROW = 3 }; /* of a call without index */
+enum {
+    FIRST_ROW = 3, /* of a call without index */
+    ROPE_GAP = 5,  /* floats between the rope parts of heads */
+};
 
 static size_t cache_rows(const struct trial *t)
 {
@@ -106,45 +109,51 @@ static void add_index(struct trial *t)
         index[i] = i == n / 2 ? (uint32_t)rows - 1 : random_word() % (uint32_t)rows;
 }
 
-static void add_query(struct trial *t)
+static void add_queries(struct trial *t)
 {
-    size_t dim = arg(t, DIM);
+    size_t dim = arg(t, DIM), heads = arg(t, HEADS);
     if (t->arg[TYPE] == SL_CACHE_INT8) {
-        fill_codes(input(t, "query codes", KIND_BYTES, dim), dim, t->arg[VALUES]);
-        input_floats(t, "query scales", sl_latent_groups(dim), t->arg[VALUES]);
+        fill_codes(input(t, "query codes", KIND_BYTES, heads * dim), heads * dim, t->arg[VALUES]);
+        input_floats(t, "query scales", heads * sl_latent_groups(dim), t->arg[VALUES]);
     } else {
-        input_floats(t, "query", dim, t->arg[VALUES]);
+        input_floats(t, "query", heads * dim, t->arg[VALUES]);
         absent(t);
     }
-    input_floats(t, "query rope", arg(t, ROPE), t->arg[VALUES]);
+    input_floats(t, "query rope", heads * (arg(t, ROPE) + ROPE_GAP) - ROPE_GAP, t->arg[VALUES]);
 }
 
 static bool prepare_attend(struct trial *t)
 {
     add_cache(t);
     add_index(t);
-    add_query(t);
-    output(t, "out", KIND_FLOATS, arg(t, DIM));
-    output(t, "max", KIND_FLOATS, 1);
-    output(t, "sum", KIND_FLOATS, 1);
+    add_queries(t);
+    output(t, "out", KIND_FLOATS, arg(t, HEADS) * arg(t, DIM));
+    output(t, "max", KIND_FLOATS, arg(t, HEADS));
+    output(t, "sum", KIND_FLOATS, arg(t, HEADS));
+    struct sl_kv kv = cache_of(t);
+    output(t, "scratch", KIND_MATRIX, sl_attend_scratch(&kv));
+    set_rule(t, 0, sl_attend_scratch(&kv), RULE_ANY);
     return true;
 }
 
 static void run_attend(const struct sl_ops *ops, const struct trial *t)
 {
     struct sl_kv kv = cache_of(t);
-    struct sl_query query = {.rope = at(t, QUERY_ROPE)};
+    struct sl_queries queries = {.heads = (uint32_t)arg(t, HEADS),
+                                 .rope = at(t, QUERY_ROPE),
+                                 .rope_ld = arg(t, ROPE) + ROPE_GAP};
+    const struct sl_attended result = {at(t, OUT), at(t, MAX), at(t, SUM)};
     if (kv.type == SL_CACHE_INT8)
-        query.q = at(t, QUERY), query.scale = at(t, QUERY_SCALE);
+        queries.q = at(t, QUERY), queries.scale = at(t, QUERY_SCALE);
     else
-        query.f = at(t, QUERY);
-    ops->attend(&kv, &query, 0.1352337f, at(t, INDEX), FIRST_ROW, arg(t, KEYS), at(t, OUT),
-                at(t, MAX), at(t, SUM));
+        queries.f = at(t, QUERY);
+    ops->attend(&kv, &queries, 0.1352337f, at(t, INDEX), FIRST_ROW, arg(t, KEYS), &result,
+                at(t, SCRATCH));
 }
 
 static double attend_operations(const struct trial *t)
 {
-    return 2.0 * (double)(arg(t, KEYS) * (2 * arg(t, DIM) + arg(t, ROPE)));
+    return 2.0 * (double)(arg(t, HEADS) * arg(t, KEYS) * (2 * arg(t, DIM) + arg(t, ROPE)));
 }
 
 /* ---- blocks --------------------------------------------------------------------------------- */
@@ -190,9 +199,9 @@ static const long real_kv_store[][AXES] = {
     {SL_CACHE_INT8, 512, 64, 0, 0, 3}, {SL_CACHE_BF16, 512, 64, 0, 0, 3},
 };
 static const long real_attend[][AXES] = {
-    {SL_CACHE_INT8, 512, 64, 0, 0, 512, 0}, {SL_CACHE_INT8, 512, 64, 0, 0, 512, 1},
-    {SL_CACHE_BF16, 512, 64, 0, 0, 512, 0}, {SL_CACHE_BF16, 512, 64, 0, 0, 512, 1},
-    {SL_CACHE_F32, 512, 64, 0, 0, 512, 0}, {SL_CACHE_INT8, 512, 64, 0, 0, 97, 0},
+    {SL_CACHE_INT8, 512, 64, 0, 0, 512, 0, 64}, {SL_CACHE_INT8, 512, 64, 0, 0, 512, 1, 64},
+    {SL_CACHE_BF16, 512, 64, 0, 0, 512, 0, 8}, {SL_CACHE_BF16, 512, 64, 0, 0, 512, 1, 8},
+    {SL_CACHE_F32, 512, 64, 0, 0, 512, 0, 8}, {SL_CACHE_INT8, 512, 64, 0, 0, 97, 0, 64},
 };
 static const long latent[][AXES] = {{512}};
 
@@ -206,7 +215,8 @@ const struct kernel attend_kernels[] = {
     {"attend",
      {TYPES, {"dim", EVERY, 0, MORE(1, 7, 16, 31, 63, 64, 66, 127, 128, 129, 200, 321, 512)}, ROPES,
       {"gap", SOME, 0, MORE(0, 1, 2, 64)}, {"values", SOME, VALUES_KINDS, NULL, 0},
-      {"keys", EVERY, 37, MORE(63, 64, 101, 511, 512)}, {"gathered", SOME, 2, NULL, 0}},
+      {"keys", EVERY, 37, MORE(63, 64, 101, 511, 512)}, {"gathered", SOME, 2, NULL, 0},
+      {"heads", SOME, 0, MORE(1, 2, 4, 8, 9, 13)}},
      REAL(real_attend), prepare_attend, run_attend, attend_operations},
     {"attend_merge", {LENGTHS, ALL_VALUES}, REAL(latent), prepare_merge, run_merge, NULL},
     {"attend_finish", {LENGTHS, ALL_VALUES}, REAL(latent), prepare_finish, run_finish, NULL},

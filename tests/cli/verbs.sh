@@ -37,15 +37,6 @@ expect 0 good -- "$sluice" verify noise
 expect 0 '"container_bytes"' '"files_resumed": 4' -- \
     "$sluice" synth noise --like "$like" --layers 1+1 --json
 expect 3 tokenizer.json -- "$sluice" run -m noise -p x
-expect 0 '"test": "tg4", "depth": 70, "n": 4, "tps": ' '"mem_fraction": ' '"indexer": ' -- \
-    "$sluice" bench -m noise -p 8,16 -n 4 -d 0,70 -r 2 -o json
-[ "$(grep -c '"test": "' out)" -eq 6 ] || bad "bench: not six rows: $(cat out)"
-grep -q 'nan\|inf' out && bad "bench: numbers that are none: $(cat out)"
-expect 0 'test,depth,n,tps' 'pp8,70,8,' -- "$sluice" bench -m noise -p 8 -n 0 -d 70 -r 1 -o csv
-[ "$(grep -c . out)" -eq 2 ] || bad "bench: not a head and one row: $(cat out)"
-expect 0 '| pp8 @ d9 | ' -- "$sluice" bench -m noise -p 8 -n 0 -d 9 -r 1
-expect 2 commas -- "$sluice" bench -m noise -p 8,x
-expect 2 'max_position_embeddings' -- "$sluice" bench -m noise -d 100000
 expect 2 DENSE+MOE -- "$sluice" synth other --layers 61
 expect 2 'another source' -- "$sluice" synth noise --like "$like" --layers 2+0
 expect 3 num_hidden_layers -- "$sluice" synth other --like "$like" --layers 0+0
@@ -96,6 +87,21 @@ cmp -s out drawn || bad "the same seed gives another answer"
 expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 6
 ! cmp -s out drawn || bad "another seed gives the same answer"
 expect 1 -- sh -c "'$sluice' run -m model -p x -n 3 > /dev/full"
+SLUICE_MACHINE=none expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0
+grep -q '^[0-9]* tok · [0-9.]* tok/s · prefill [0-9]* tok [0-9.]* s · RAM [0-9.]* GB/s · experts' err ||
+    bad "the line at the end: $(cat err)"
+printf '%s' '{"sluice_machine": 1, "threads": 1, "memory_all": 1e6, "drive_pread": 1e6}' > machine
+SLUICE_MACHINE=machine expect 0 -- \
+    "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --reader pread
+grep -q ' · RAM [0-9]* % · NVMe [0-9]* % · experts 0.0 % hit, [0-9.]* .iB read$' err ||
+    bad "the line at the end: $(cat err)"
+SLUICE_MACHINE=prompt expect 0 'sluice doctor' 'RAM' -- "$sluice" run -m model -p x -n 3
+SLUICE_MACHINE=none expect 0 '"text": "' '"stats": {"tokens": ' '"mem_fraction": null' -- \
+    "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --json
+[ ! -s err ] || bad "run --json writes to stderr: $(cat err)"
+[ "$(wc -l < out)" -eq 1 ] || bad "run --json: not one line"
+grep -qF "{\"text\": \"$(head -1 first | sed 's/[\\"]/\\&/g')" out || bad "run --json: another answer"
+expect 1 'standard output' -- sh -c "'$sluice' run -m model -p x -n 3 --json > /dev/full"
 
 # ---- eval logits --------------------------------------------------------------------------------
 "$sluice" inspect model --json > info

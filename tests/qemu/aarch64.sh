@@ -11,7 +11,7 @@ build=$native/aarch64
 sysroot=$build/sysroot
 libraries=$sysroot/usr/lib/aarch64-linux-gnu
 packages="libjansson4 libjansson-dev libpcre2-8-0 libpcre2-dev libxxhash0 libxxhash-dev
-    libcmocka0 libcmocka-dev"
+    zlib1g zlib1g-dev libcmocka0 libcmocka-dev"
 run="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$libraries"
 
 for tool in aarch64-linux-gnu-gcc qemu-aarch64 apt-get dpkg; do
@@ -95,6 +95,7 @@ quietly make -j"$(nproc)" check TESTS=
 $run ./sluice --version -v | grep -q '^kernel gemm  *i8mm$' || { say "no i8mm kernels"; exit 1; }
 say "kernels"
 quietly $run tests/check/check_rungs --quick
+quietly $run tests/check/check_peaks
 say "unit tests"
 export top_srcdir=$top OMP_WAIT_POLICY=passive
 for test in container stream model moe sample tokenizer options team; do

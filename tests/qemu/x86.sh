@@ -44,4 +44,5 @@ done
         qemu-x86_64 -cpu Haswell "$build/tests/check/check_rungs" --quick --rung avx2 "$kernel" \
             >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }
     done
+qemu-x86_64 -cpu Haswell "$build/tests/check/check_peaks"
 echo "x86.sh: passed"

@@ -80,12 +80,32 @@ static void the_path_is_found(void **unused)
     assert_int_equal(sl_machine_path(path, sizeof path, &err), SLUICE_EARG);
 }
 
+static void unknown_rates_are_typical(void **unused)
+{
+    struct sl_machine m = sl_machine_typical;
+    char names[160];
+    (void)unused;
+    m.attend = 0;
+    m.lut4_few[5] = 0;
+    m.drive_uring = 0; /* the other reader is known */
+    sl_machine_fill(&m, names, sizeof names);
+    assert_string_equal(names, "attend, lut4_7");
+    assert_true(m.attend == sl_machine_typical.attend);
+    assert_true(m.lut4_few[5] == sl_machine_typical.lut4_few[5]);
+    assert_true(m.drive_uring == 0);
+    m.drive_pread = 0;
+    sl_machine_fill(&m, names, 8);
+    assert_string_equal(names, "drive_p");
+    assert_true(m.drive_pread > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_back),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(the_path_is_found),
+        cmocka_unit_test(unknown_rates_are_typical),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }

@@ -971,10 +971,36 @@ static void free_operands(struct operands *o)
     free(o->row);
 }
 
-/* N products at once: the bits of one call each, and nothing else written. */
+/* Computes every second product that it is offered, and leaves a bad beginning of the others. */
+struct fake {
+    struct sl_multiplier face;
+    size_t offered;
+};
+
+static bool every_second(struct sl_multiplier *m, const struct sl_team *team,
+                         const struct sl_product *p)
+{
+    struct fake *fake = (struct fake *)m;
+    bool takes = fake->offered++ % 2;
+    (void)team;
+    for (size_t i = 0; i < p->w->packing.count && p->n > 0; i++) {
+        struct sl_matrix w = sl_matrix_at(p->w, i);
+        if (takes)
+            sl_rung_find(NULL)->ops->gemm(&w, 0, sl_panel_count(&w.packing),
+                                          sl_acts_at(p->x, i * p->x_step), p->n,
+                                          p->y + i * p->y_step, p->ldy);
+        else
+            p->y[i * p->y_step] = 12345;
+    }
+    return takes;
+}
+
+/* N products at once: the bits of one call each, and nothing else written; the same when another
+ * multiplier is asked first, about each of them once. */
 static void check_products(size_t n)
 {
     struct sl_compute c = {.ops = sl_rung_find(NULL)->ops};
+    struct fake fake = {.face = {"every second", every_second}};
     struct operands *o = calloc(n + 1, sizeof *o);
     struct sl_product *products = calloc(n + 1, sizeof *products);
     assert_true(o && products);
@@ -982,11 +1008,14 @@ static void check_products(size_t n)
         make_operands(&o[i], c.ops);
         products[i] = o[i].product;
     }
-    for (unsigned threads = 1; threads <= 3; threads++) {
+    for (unsigned round = 0; round < 6; round++) {
+        unsigned threads = 1 + round % 3;
         c.team = sl_team_make(threads);
+        c.multiplier = round < 3 ? NULL : &fake.face;
         for (size_t i = 0; i < n; i++)
             memset(o[i].y, 0x55, o[i].y_floats * 4);
         sl_multiply(&c, products, n);
+        assert_int_equal(fake.offered, round < 3 ? 0 : (round - 2) * n);
         for (size_t i = 0; i < n; i++)
             if (memcmp(o[i].y, o[i].wanted, o[i].y_floats * 4) != 0)
                 fail_msg("%u threads: product %zu of %zu differs", threads, i, n);

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/base/err.h"
 #include "runtime/stream/stream.h"
 #include "tests/unit/scratch.h"
 
@@ -567,13 +568,15 @@ static unsigned entries(const char *dir)
     return n;
 }
 
-/* A joined thread may still be listed for a moment. */
-static void expect_threads(unsigned wanted)
+/* Counted before the first test, since a joined thread may still be listed for a moment. */
+static unsigned threads_at_first;
+
+static void expect_first_threads(void)
 {
     const struct timespec pause = {0, 1000000};
-    for (int i = 0; i < 2000 && entries("/proc/self/task") != wanted; i++)
+    for (int i = 0; i < 2000 && entries("/proc/self/task") != threads_at_first; i++)
         nanosleep(&pause, NULL);
-    assert_int_equal(entries("/proc/self/task"), wanted);
+    assert_int_equal(entries("/proc/self/task"), threads_at_first);
 }
 
 static void leaves_nothing_behind(void **state)
@@ -583,7 +586,7 @@ static void leaves_nothing_behind(void **state)
     (void)state;
     if (access("/proc/self/fd", R_OK) != 0 || access("/proc/self/task", R_OK) != 0)
         skip();
-    unsigned files = entries("/proc/self/fd"), threads = entries("/proc/self/task");
+    unsigned files = entries("/proc/self/fd");
     for (int round = 0; round < 30; round++)
         for (int k = 0; k < 2; k++) {
             struct sl_experts *x = open_store(3, 2, kinds[k], 3);
@@ -593,7 +596,7 @@ static void leaves_nothing_behind(void **state)
             sl_experts_close(&x);
             assert_int_equal(entries("/proc/self/fd"), files);
         }
-    expect_threads(threads);
+    expect_first_threads();
     assert_int_equal(sl_manifest_open(&m, root, NULL), 0);
     for (int round = 0; round < 30; round++) { /* layer 5 does not exist: the others are closed */
         struct sl_experts *x;
@@ -602,7 +605,55 @@ static void leaves_nothing_behind(void **state)
         assert_int_equal(entries("/proc/self/fd"), files);
     }
     sl_manifest_close(&m);
-    expect_threads(threads);
+    expect_first_threads();
+}
+
+static int set_up(void **state)
+{
+    if (access("/proc/self/task", R_OK) == 0)
+        threads_at_first = entries("/proc/self/task");
+    return make_container(state);
+}
+
+/* ---- sources ------------------------------------------------------------------------------- */
+
+static int make_block(void *user, unsigned layer, uint32_t expert, uint8_t *block,
+                      struct sluice_err *err)
+{
+    size_t *made = user;
+    ++*made;
+    if (expert == 5)
+        return sl_fail(err, SLUICE_EIO, "expert 5 of layer %u is the bad one", layer);
+    memset(block, (int)expert, 3 * PAGE);
+    return 0;
+}
+
+static void makes_blocks(void **state)
+{
+    size_t made = 0;
+    struct sl_experts *x;
+    struct sluice_err err = {0};
+    const struct sl_expert_source source = {
+        .user = &made, .layer = 9, .n_experts = 8, .layout.stride = 3 * PAGE, .make = make_block};
+    const uint32_t ids[] = {2, 7}, bad[] = {1, 5, 6};
+    const uint8_t *blocks[3];
+    (void)state;
+    assert_int_equal(sl_experts_open_source(&x, &source, 3, &err), 0);
+    assert_int_equal(sl_experts_wave(x), 3);
+    assert_int_equal(sl_experts_count(x, 9), 8);
+    assert_int_equal(sl_experts_layout(x, 9)->stride, 3 * PAGE);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(sl_experts_fetch(x, 9, ids, 2, blocks, &err), 0);
+        for (size_t i = 0; i < 2; i++)
+            for (size_t at = 0; at < 3 * PAGE; at++)
+                assert_int_equal(blocks[i][at], ids[i]);
+    }
+    assert_int_equal(made, 4);
+    assert_int_equal(sl_experts_fetch(x, 9, bad, 3, blocks, &err), SLUICE_EIO);
+    assert_int_equal(made, 6); /* nothing after the failure */
+    expect_text(err.msg, "expert 5 of layer 9");
+    sl_experts_close(&x);
+    assert_null(x);
 }
 
 int main(void)
@@ -620,6 +671,7 @@ int main(void)
         cmocka_unit_test(readers_mix_files),
         cmocka_unit_test(pread_refuses_too_many_reads),
         cmocka_unit_test(leaves_nothing_behind),
+        cmocka_unit_test(makes_blocks),
     };
-    return cmocka_run_group_tests(tests, make_container, remove_root);
+    return cmocka_run_group_tests(tests, set_up, remove_root);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The thread team: every item once, ranges by grain, thread numbers in range; and in a build with
  * ThreadSanitizer, that a race between two pieces of one phase is still reported. */
+#include <omp.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,6 +66,20 @@ static void phases_are_ordered(void **unused)
         assert_int_equal(p.seen[i], 100);
 }
 
+/* What OpenMP tells another library, as long as the team is lent.  (test_onednn runs one.) */
+static void lends_its_threads(void **unused)
+{
+    int wanted = omp_get_max_threads();
+    (void)unused;
+    for (unsigned threads = 1; threads <= 4; threads++) {
+        struct sl_team team = sl_team_make(threads);
+        unsigned before = sl_team_lend(&team);
+        assert_int_equal(omp_get_max_threads(), threads);
+        sl_team_take_back(before);
+        assert_int_equal(omp_get_max_threads(), wanted);
+    }
+}
+
 struct race {
     unsigned begun; /* pieces at work */
     size_t shared;
@@ -119,6 +134,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once),
         cmocka_unit_test(phases_are_ordered),
+        cmocka_unit_test(lends_its_threads),
         cmocka_unit_test(races_are_found),
     };
     program = argv[0];

@@ -9,102 +9,151 @@ static const char *const parts[SLUICE_PARTS] = {
     "experts",     "io_wait", "shared", "dense",     "head",
 };
 
-static double touched(const struct sl_bench_row *r)
+/* ---- numbers -------------------------------------------------------------------------------- */
+
+/* What a row says, whatever the format. */
+struct numbers {
+    double mem_gbps, mem_fraction, io_gbps, io_fraction; /* io_fraction < 0: not known */
+    double expert_hit, bytes_per_token;
+    double ms[SLUICE_PARTS];
+};
+
+static struct numbers numbers_of(const struct sl_bench_table *t, const struct sl_bench_row *r)
 {
-    double sum = 0;
+    struct numbers n = {0};
+    double touched = 0, wanted = (double)(r->used.expert_hits + r->used.expert_misses);
+    for (int i = 0; i < SLUICE_PARTS; i++) {
+        touched += (double)r->used.part_bytes[i];
+        n.ms[i] = 1000 * r->used.part_seconds[i] / r->tokens;
+    }
+    n.mem_gbps = touched / r->seconds * 1e-9;
+    n.mem_fraction = touched / r->seconds / t->bandwidth;
+    n.io_gbps = r->read / r->seconds * 1e-9;
+    n.io_fraction = r->read > 0 ? (t->drive > 0 ? r->read / r->seconds / t->drive : -1) : 0;
+    n.expert_hit = wanted > 0 ? (double)r->used.expert_hits / wanted : 1;
+    n.bytes_per_token = touched / r->tokens;
+    return n;
+}
+
+static unsigned all_layers(struct sl_layer_count layers)
+{
+    return layers.dense + layers.moe;
+}
+
+/* ---- head ----------------------------------------------------------------------------------- */
+
+static void head_csv(FILE *out, const struct sl_bench_table *t)
+{
+    fprintf(out, "test,depth,n,tps,tps_sd,mem_gbps,mem_fraction,io_gbps,io_fraction,expert_hit,"
+                 "bytes_per_token");
     for (int i = 0; i < SLUICE_PARTS; i++)
-        sum += (double)r->used.part_bytes[i];
-    return sum;
+        fprintf(out, ",ms_%s", parts[i]);
+    fprintf(out, "%s%s\n", t->cold ? ",cold" : "", all_layers(t->layers) ? ",layers" : "");
 }
 
-static double memory_rate(const struct sl_bench_row *r)
+void sl_bench_head(FILE *out, const struct sl_bench_table *t)
 {
-    return touched(r) / r->seconds;
-}
-
-static double ms_of(const struct sl_bench_row *r, int part)
-{
-    return 1000 * r->used.part_seconds[part] / r->tokens;
-}
-
-void sl_bench_head(FILE *out, enum sl_bench_format format)
-{
-    if (format == SL_BENCH_MD) {
-        fprintf(out, "| test | t/s | memory | of its bandwidth | read | ms per token |\n"
-                     "| --- | ---: | ---: | ---: | ---: | --- |\n");
-    } else if (format == SL_BENCH_CSV) {
-        fprintf(out, "test,depth,n,tps,tps_sd,mem_gbps,mem_fraction,io_gbps,bytes_per_token");
-        for (int i = 0; i < SLUICE_PARTS; i++)
-            fprintf(out, ",ms_%s", parts[i]);
-        fprintf(out, "\n");
-    } else {
+    if (t->format == SL_BENCH_CSV) {
+        head_csv(out, t);
+    } else if (t->format == SL_BENCH_JSON) {
         fprintf(out, "[");
+    } else {
+        if (all_layers(t->layers))
+            fprintf(out, "%u layers (%u+%u), extrapolated from %u (%u+%u)\n\n",
+                    all_layers(t->layers), t->layers.dense, t->layers.moe, all_layers(t->from),
+                    t->from.dense, t->from.moe);
+        fprintf(out, "| test | t/s | memory | read | expert hits | per token | ms per token |\n"
+                     "| --- | ---: | ---: | ---: | ---: | ---: | --- |\n");
     }
 }
 
-/* "pp512 @ d4096" */
-static void print_test(FILE *out, const struct sl_bench_row *r, bool with_depth)
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+void sl_bench_name(const struct sl_bench_row *r, char *out, size_t size)
 {
-    fprintf(out, "%s%zu", r->decode ? "tg" : "pp", r->n);
-    if (with_depth && r->depth > 0)
-        fprintf(out, " @ d%zu", r->depth);
+    char depth[32] = "";
+    if (r->depth > 0)
+        snprintf(depth, sizeof depth, " @ d%zu", r->depth);
+    snprintf(out, size, "%s%zu%s%s", r->decode ? "tg" : "pp", r->n, depth, r->cold ? " cold" : "");
 }
 
-static void print_md(FILE *out, const struct sl_bench_row *r)
+static void print_md(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
 {
+    const struct numbers n = numbers_of(t, r);
     const char *between = "";
-    fprintf(out, "| ");
-    print_test(out, r, true);
-    fprintf(out, " | %.2f ± %.2f | %.1f GB/s | %.0f %% | %.2f GB/s | ", r->tps, r->tps_sd,
-            memory_rate(r) * 1e-9, 100 * memory_rate(r) / r->bandwidth,
-            (double)r->used.expert_bytes / r->seconds * 1e-9);
+    char name[96];
+    sl_bench_name(r, name, sizeof name);
+    fprintf(out, "| %s", name);
+    if (all_layers(t->layers))
+        fprintf(out, ", %u layers", all_layers(t->layers));
+    fprintf(out, " | %.2f ± %.2f | %.1f GB/s, %.0f %% | ", r->tps, r->tps_sd, n.mem_gbps,
+            100 * n.mem_fraction);
+    if (r->read > 0)
+        fprintf(out, "%.2f GB/s", n.io_gbps);
+    if (n.io_fraction > 0)
+        fprintf(out, ", %.0f %%", 100 * n.io_fraction);
+    fprintf(out, " | %.1f %% | %.1f MB | ", 100 * n.expert_hit, n.bytes_per_token * 1e-6);
     for (int i = 0; i < SLUICE_PARTS; i++)
-        if (ms_of(r, i) >= 0.0005) {
-            fprintf(out, "%s%s %.3f", between, parts[i], ms_of(r, i));
+        if (n.ms[i] >= 0.0005) {
+            fprintf(out, "%s%s %.3f", between, parts[i], n.ms[i]);
             between = ", ";
         }
     fprintf(out, " |\n");
 }
 
-static void print_csv(FILE *out, const struct sl_bench_row *r)
+static void print_csv(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
 {
-    print_test(out, r, false);
-    fprintf(out, ",%zu,%zu,%.6g,%.6g,%.6g,%.6g,%.6g,%.0f", r->depth, r->n, r->tps, r->tps_sd,
-            memory_rate(r) * 1e-9, memory_rate(r) / r->bandwidth,
-            (double)r->used.expert_bytes / r->seconds * 1e-9, touched(r) / r->tokens);
+    const struct numbers n = numbers_of(t, r);
+    fprintf(out, "%s%zu,%zu,%zu,%.6g,%.6g,%.6g,%.6g,%.6g,", r->decode ? "tg" : "pp", r->n, r->depth,
+            r->n, r->tps, r->tps_sd, n.mem_gbps, n.mem_fraction, n.io_gbps);
+    if (n.io_fraction >= 0)
+        fprintf(out, "%.6g", n.io_fraction);
+    fprintf(out, ",%.6g,%.0f", n.expert_hit, n.bytes_per_token);
     for (int i = 0; i < SLUICE_PARTS; i++)
-        fprintf(out, ",%.6g", ms_of(r, i));
+        fprintf(out, ",%.6g", n.ms[i]);
+    if (t->cold)
+        fprintf(out, ",%d", r->cold);
+    if (all_layers(t->layers))
+        fprintf(out, ",%u", all_layers(t->layers));
     fprintf(out, "\n");
 }
 
-static void print_json(FILE *out, const struct sl_bench_row *r, bool first)
+static void print_json(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
 {
-    fprintf(out, "%s\n  {\"test\": \"", first ? "" : ",");
-    print_test(out, r, false);
+    const struct numbers n = numbers_of(t, r);
+    char fraction[32] = "null";
+    if (n.io_fraction >= 0)
+        snprintf(fraction, sizeof fraction, "%.6g", n.io_fraction);
     fprintf(out,
-            "\", \"depth\": %zu, \"n\": %zu, \"tps\": %.6g, \"tps_sd\": %.6g, \"mem_gbps\": %.6g, "
-            "\"mem_fraction\": %.6g, \"io_gbps\": %.6g, \"bytes_per_token\": %.0f, \"ms\": {",
-            r->depth, r->n, r->tps, r->tps_sd, memory_rate(r) * 1e-9, memory_rate(r) / r->bandwidth,
-            (double)r->used.expert_bytes / r->seconds * 1e-9, touched(r) / r->tokens);
+            "%s\n  {\"test\": \"%s%zu\", \"depth\": %zu, \"n\": %zu, \"tps\": %.6g, \"tps_sd\": "
+            "%.6g, \"mem_gbps\": %.6g, \"mem_fraction\": %.6g, \"io_gbps\": %.6g, \"io_fraction\": "
+            "%s, \"expert_hit\": %.6g, \"bytes_per_token\": %.0f, ",
+            t->printed ? "," : "", r->decode ? "tg" : "pp", r->n, r->depth, r->n, r->tps, r->tps_sd,
+            n.mem_gbps, n.mem_fraction, n.io_gbps, fraction, n.expert_hit, n.bytes_per_token);
+    if (r->cold)
+        fprintf(out, "\"cold\": true, ");
+    if (all_layers(t->layers))
+        fprintf(out, "\"layers\": %u, ", all_layers(t->layers));
+    fprintf(out, "\"ms\": {");
     for (int i = 0; i < SLUICE_PARTS; i++)
-        fprintf(out, "%s\"%s\": %.6g", i ? ", " : "", parts[i], ms_of(r, i));
+        fprintf(out, "%s\"%s\": %.6g", i ? ", " : "", parts[i], n.ms[i]);
     fprintf(out, "}}");
 }
 
-void sl_bench_row(FILE *out, enum sl_bench_format format, const struct sl_bench_row *row,
-                  bool first)
+void sl_bench_row(FILE *out, struct sl_bench_table *t, const struct sl_bench_row *row)
 {
-    if (format == SL_BENCH_MD)
-        print_md(out, row);
-    else if (format == SL_BENCH_CSV)
-        print_csv(out, row);
+    if (t->format == SL_BENCH_MD)
+        print_md(out, t, row);
+    else if (t->format == SL_BENCH_CSV)
+        print_csv(out, t, row);
     else
-        print_json(out, row, first);
+        print_json(out, t, row);
     fflush(out);
+    t->printed = true;
 }
 
-void sl_bench_foot(FILE *out, enum sl_bench_format format)
+void sl_bench_foot(FILE *out, const struct sl_bench_table *t)
 {
-    if (format == SL_BENCH_JSON)
+    if (t->format == SL_BENCH_JSON)
         fprintf(out, "\n]\n");
 }

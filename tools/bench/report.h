@@ -7,24 +7,39 @@
 #include <stdio.h>
 
 #include "runtime/sluice.h"
+#include "tools/bench/extrapolate.h"
 
 enum sl_bench_format { SL_BENCH_MD, SL_BENCH_CSV, SL_BENCH_JSON };
 extern const char *const sl_bench_formats[];
 
+/* What all rows of a table have in common. */
+struct sl_bench_table {
+    enum sl_bench_format format;
+    double bandwidth; /* bytes per second that memory can give */
+    double drive;     /* that the drive can give to this reader; 0: not known */
+    bool cold;        /* some rows are */
+    /* layers.dense + layers.moe > 0: extrapolated to these, from the model's */
+    struct sl_layer_count layers, from;
+    bool printed; /* a row, already */
+};
+
 /* One test: N tokens at DEPTH, repeated. */
 struct sl_bench_row {
     bool decode; /* tg, else pp */
+    bool cold;
     size_t depth, n;
     double tps, tps_sd;       /* mean and standard deviation of tokens per second */
     double seconds;           /* of all repetitions */
     double tokens;            /* of all repetitions */
-    double bandwidth;         /* bytes per second that memory can give */
+    double read;              /* bytes from the drive, by all repetitions */
     struct sluice_stats used; /* by all repetitions */
 };
 
-void sl_bench_head(FILE *out, enum sl_bench_format format);
-void sl_bench_row(FILE *out, enum sl_bench_format format, const struct sl_bench_row *row,
-                  bool first);
-void sl_bench_foot(FILE *out, enum sl_bench_format format);
+/* "pp512 @ d4096", " cold" if it is, for people. */
+void sl_bench_name(const struct sl_bench_row *row, char *out, size_t size);
+
+void sl_bench_head(FILE *out, const struct sl_bench_table *table);
+void sl_bench_row(FILE *out, struct sl_bench_table *table, const struct sl_bench_row *row);
+void sl_bench_foot(FILE *out, const struct sl_bench_table *table);
 
 #endif

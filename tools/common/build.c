@@ -24,7 +24,7 @@
 #endif
 
 #ifdef HAVE_ONEDNN
-#define ONEDNN "found; nothing uses it yet"
+#define ONEDNN HAVE_ONEDNN
 #else
 #define ONEDNN "no"
 #endif
@@ -33,6 +33,12 @@
 #define HWLOC "found; nothing uses it yet"
 #else
 #define HWLOC "no"
+#endif
+
+#ifdef HAVE_URING
+#define URING "liburing"
+#else
+#define URING "no"
 #endif
 
 #ifdef __clang__
@@ -48,7 +54,7 @@ int sl_print_build(FILE *out, struct sluice_err *err)
     } facts[] = {
         {"compiler", COMPILER}, {"architecture", ARCHITECTURE},
         {"threads", THREADS},   {"oneDNN", ONEDNN},
-        {"hwloc", HWLOC},
+        {"hwloc", HWLOC},       {"io_uring", URING},
     };
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         fprintf(out, "%-13s %s\n", facts[i].name, facts[i].value);

@@ -20,11 +20,13 @@ struct sl_engine_options {
 extern const char *const sl_reader_names[];
 extern const char *const sl_cache_names[];
 
-/* Rows for a verb whose options struct T has a member M of type struct sl_engine_options. */
+/* Rows for a verb whose options struct T has a member M of type struct sl_engine_options.  MUST:
+ * whether the model has to be named. */
 /* clang-format off */
-#define SL_ENGINE_ROWS(T, m)                                                                      \
+#define SL_ENGINE_ROWS(T, m) SL_ENGINE_ROWS_FOR(T, m, true)
+#define SL_ENGINE_ROWS_FOR(T, m, must)                                                            \
     {.name = "model", .letter = 'm', SL_FIELD(SL_STRING, T, m.model), .value = "DIR",             \
-     .required = true, .help = "Container directory, made by `sluice quantize`",                  \
+     .required = must, .help = "Container directory, made by `sluice quantize`",                  \
      .group = "Model"},                                                                           \
     {.name = "ctx", .letter = 'c', SL_FIELD(SL_COUNT, T, m.context), .value = "N",                \
      .fallback = "0", .low = 0, .high = 16777216,                                                 \

@@ -24,6 +24,9 @@ const struct sl_machine sl_machine_typical = {
     .int8_vector = 55e9,
     .lut4_block = 500e9,
     .int8_block = 600e9,
+    .f32_block = 100e9,
+    .lut4_few = {180e9, 230e9, 280e9, 310e9, 340e9, 360e9, 380e9},
+    .int8_few = {100e9, 150e9, 200e9, 250e9, 300e9, 340e9, 380e9},
     .index_score = 600e9,
     .topk = 2e9,
     .attend = 150e9,
@@ -38,9 +41,17 @@ static const struct {
     {                                                                                              \
 #name, offsetof(struct sl_machine, name)                                                   \
     }
-    RATE(memory_one),  RATE(memory_all),  RATE(drive_pread), RATE(drive_uring),
-    RATE(lut4_vector), RATE(int8_vector), RATE(lut4_block),  RATE(int8_block),
-    RATE(index_score), RATE(topk),        RATE(attend),
+#define FEW(kind, n)                                                                               \
+    {                                                                                              \
+#kind "_" #n, offsetof(struct sl_machine, kind##_few[n - 2])                               \
+    }
+    RATE(memory_one),  RATE(memory_all), RATE(drive_pread), RATE(drive_uring), RATE(lut4_vector),
+    RATE(int8_vector), RATE(lut4_block), RATE(int8_block),  RATE(f32_block),   RATE(index_score),
+    RATE(topk),        RATE(attend),     FEW(lut4, 2),      FEW(lut4, 3),      FEW(lut4, 4),
+    FEW(lut4, 5),      FEW(lut4, 6),     FEW(lut4, 7),      FEW(lut4, 8),      FEW(int8, 2),
+    FEW(int8, 3),      FEW(int8, 4),     FEW(int8, 5),      FEW(int8, 6),      FEW(int8, 7),
+    FEW(int8, 8),
+#undef FEW
 #undef RATE
 };
 
@@ -49,6 +60,21 @@ enum { N_RATES = sizeof rates / sizeof *rates };
 static double *rate_of(struct sl_machine *m, size_t i)
 {
     return (double *)(void *)((char *)m + rates[i].offset);
+}
+
+void sl_machine_fill(struct sl_machine *m, char *names, size_t size)
+{
+    struct sl_machine typical = sl_machine_typical;
+    size_t used = 0;
+    names[0] = 0;
+    for (size_t i = 0; i < N_RATES; i++) {
+        double *rate = rate_of(m, i);
+        if (*rate > 0 || (rate == &m->drive_uring && m->drive_pread > 0))
+            continue;
+        *rate = *rate_of(&typical, i);
+        int n = snprintf(names + used, size - used, "%s%s", used ? ", " : "", rates[i].key);
+        used = used + (size_t)n < size ? used + (size_t)n : size - 1;
+    }
 }
 
 int sl_machine_path(char *path, size_t size, struct sluice_err *err)

@@ -11,6 +11,8 @@
 
 #include "runtime/sluice.h"
 
+enum { SL_FEW = 7 };
+
 /* Rates are per second; 0: not known. */
 struct sl_machine {
     bool measured;     /* false: typical figures */
@@ -26,15 +28,22 @@ struct sl_machine {
     /* Kernels at the shapes of the large models, all threads. */
     double lut4_vector; /* bytes of LUT4 weights, one vector, set larger than the caches */
     double int8_vector; /* bytes of INT8 weights, likewise */
-    double lut4_block;  /* multiply-adds, a block of vectors per weight */
+    double lut4_block;  /* multiply-adds, a block of 64 vectors per weight */
     double int8_block;  /* multiply-adds, likewise */
+    double f32_block;   /* multiply-adds of F32 weights, likewise */
+    /* Multiply-adds with 2 … 8 vectors per weight, set larger than the caches. */
+    double lut4_few[SL_FEW], int8_few[SL_FEW];
     double index_score; /* multiply-adds of the indexer, INT8 keys */
-    double topk;        /* scores looked at */
+    double topk;        /* scores looked at for one query, which is one thread's work */
     double attend;      /* multiply-adds of attention over gathered INT8 rows, one query */
 };
 
 /* The figures of a common desktop: 2 memory channels, 8 cores with AVX2, one PCIe 4 drive. */
 extern const struct sl_machine sl_machine_typical;
+
+/* Replaces rates that are not known by typical ones, but for one of the two drive rates; NAMES
+ * receives which, with commas between them. */
+void sl_machine_fill(struct sl_machine *m, char *names, size_t size);
 
 /* The file that doctor writes: $SLUICE_MACHINE, or sluice/machine.json in $XDG_CACHE_HOME or
  * ~/.cache; SLUICE_EARG when none of these variables is set. */

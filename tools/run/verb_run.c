@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* `sluice run`: one prompt, one answer.  The answer goes to stdout, everything else to stderr. */
+/* `sluice run`: one prompt, one answer.  The answer goes to stdout, everything else to stderr; with
+ * --json stdout gets one object with the answer and its statistics. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/base/arith.h"
+#include "runtime/base/err.h"
 #include "tools/common/engine_options.h"
 #include "tools/common/progress.h"
+#include "tools/common/statistics.h"
 #include "tools/common/status.h"
+#include "tools/common/trace.h"
+#include "tools/plan/plan.h"
 #include "tools/verbs.h"
 
 enum { MAX_PROMPT = 64 << 20 };
@@ -17,6 +23,8 @@ struct run_options {
     size_t n;
     double temperature, top_p;
     size_t seed;
+    const char *trace;
+    bool json;
 };
 
 /* clang-format off */
@@ -35,6 +43,12 @@ static const struct sl_option rows[] = {
                         "model's own", .group = "Sampling"},
     {.name = "seed", .letter = 's', SL_FIELD(SL_COUNT, struct run_options, seed), .value = "N",
      .fallback = "0", .help = "The same seed gives the same answer", .group = "Sampling"},
+    {.name = "json", SL_FIELD(SL_FLAG, struct run_options, json),
+     .help = "When the answer is complete, print one JSON object with \"text\" and \"stats\" on "
+             "standard output instead of the text", .group = "Output"},
+    {.name = "trace", SL_FIELD(SL_STRING, struct run_options, trace), .value = "FILE",
+     .help = "Write the experts that the routers choose to FILE, compressed (docs/trace.md)",
+     .group = "Output"},
     SL_ENGINE_ROWS(struct run_options, engine),
     {0},
 };
@@ -55,25 +69,19 @@ static const struct sl_command command = {
     .examples = examples,
 };
 
-static int fail(struct sluice_err *err, int code, const char *text)
-{
-    snprintf(err->msg, sizeof err->msg, "%s", text);
-    return err->code = code;
-}
-
 /* All of standard input into *text (malloc'ed). */
 static int read_stdin(char **text, size_t *len, struct sluice_err *err)
 {
     size_t n;
     *len = 0;
     if (!(*text = malloc(MAX_PROMPT + 1)))
-        return fail(err, SLUICE_ENOMEM, "out of memory: prompt");
+        return sl_fail_nomem(err, "prompt", MAX_PROMPT + 1);
     while ((n = fread(*text + *len, 1, MAX_PROMPT + 1 - *len, stdin)) > 0)
         *len += n;
     if (ferror(stdin))
-        return fail(err, SLUICE_EIO, "cannot read the prompt from standard input");
+        return sl_fail(err, SLUICE_EIO, "cannot read the prompt from standard input");
     if (*len > MAX_PROMPT)
-        return fail(err, SLUICE_EARG, "the prompt on standard input is longer than 64 MiB");
+        return sl_fail(err, SLUICE_EARG, "the prompt on standard input is longer than 64 MiB");
     return 0;
 }
 
@@ -108,50 +116,179 @@ static int prefill(sluice_session *session, const int32_t *tokens, size_t n, str
     return status;
 }
 
-/* Samples and prints until the end token, N tokens, a full context or Ctrl-C. */
-static int generate(sluice_session *session, sluice_detokenizer *text, const struct run_options *o,
-                    const struct sluice_model_info *info, size_t room, struct sluice_err *err)
+/* Everything that one answer needs. */
+struct answer {
+    const struct run_options *options;
+    struct sluice_model_info info;
+    sluice_engine *engine;
+    sluice_session *session;
+    sluice_detokenizer *text;
+    int32_t *prompt;
+    size_t n, room;                   /* tokens of the prompt; of the context */
+    struct sluice_stats prompt_stats; /* at the end of the prompt */
+    uint64_t said;                    /* tokens */
+    FILE *out;                        /* stdout, or the memory of `buffer` */
+    char *buffer;
+    size_t buffer_size;
+    struct sl_trace_writer *trace;
+    bool decoding; /* for the trace */
+};
+
+/* ---- the trace ------------------------------------------------------------------------------ */
+
+static const uint32_t *trace_route(void *user, int32_t layer, size_t position,
+                                   const uint32_t *experts, const float *weights, size_t n)
 {
+    const struct answer *a = user;
+    (void)weights, (void)n;
+    sl_trace_write(a->trace, &(struct sl_trace_route){
+                                 .decode = a->decoding,
+                                 .position = (uint32_t)position,
+                                 .layer = (uint32_t)layer,
+                                 .experts = experts,
+                             });
+    return NULL;
+}
+
+static int open_trace(struct answer *a, struct sluice_err *err)
+{
+    const struct sluice_observer observer = {.user = a, .route = trace_route};
+    const struct sl_trace_model model = {
+        .layers = (uint32_t)a->info.layers,
+        .dense = (uint32_t)a->info.dense_layers,
+        .experts = (uint32_t)a->info.experts,
+        .used = (uint32_t)a->info.experts_used,
+    };
+    if (model.experts == 0)
+        return sl_fail(err, SLUICE_EARG, "--trace: %s has no experts to choose from",
+                       a->options->engine.model);
+    int status = sl_trace_create(&a->trace, a->options->trace, &model, err);
+    if (status == 0)
+        sluice_session_observe(a->session, &observer);
+    return status;
+}
+
+/* ---- the answer ----------------------------------------------------------------------------- */
+
+/* Samples and prints until the end token, N tokens, a full context or Ctrl-C. */
+static int generate(struct answer *a, struct sluice_err *err)
+{
+    const struct run_options *o = a->options;
     const struct sluice_sampling sampling = {
-        .temperature = (float)(o->temperature >= 0 ? o->temperature : (double)info->temperature),
-        .top_p = (float)(o->top_p > 0 ? o->top_p : (double)info->top_p),
+        .temperature = (float)(o->temperature >= 0 ? o->temperature : (double)a->info.temperature),
+        .top_p = (float)(o->top_p > 0 ? o->top_p : (double)a->info.top_p),
         .seed = o->seed,
     };
     const char *piece;
     size_t len;
     int status = 0;
-    for (size_t i = 0; i < o->n && !sl_interrupted() && !ferror(stdout); i++) {
-        int32_t token = sluice_session_sample(session, &sampling, err);
+    while (a->said < o->n && !sl_interrupted() && !ferror(a->out)) {
+        int32_t token = sluice_session_sample(a->session, &sampling, err);
         if (token < 0)
             return token;
-        if (token == info->eos)
+        if (token == a->info.eos)
             break;
-        sluice_detokenizer_push(text, token, &piece, &len);
-        fwrite(piece, 1, len, stdout);
-        fflush(stdout);
-        if (i + 1 == o->n || sluice_session_length(session) == room)
+        sluice_detokenizer_push(a->text, token, &piece, &len);
+        fwrite(piece, 1, len, a->out);
+        fflush(a->out);
+        if (++a->said == o->n || sluice_session_length(a->session) == a->room)
             break;
-        if ((status = sluice_session_step(session, token, err)) < 0)
+        if ((status = sluice_session_step(a->session, token, err)) < 0)
             break;
     }
-    sluice_detokenizer_end(text, &piece, &len);
-    fwrite(piece, 1, len, stdout);
-    printf("\n");
+    sluice_detokenizer_end(a->text, &piece, &len);
+    fwrite(piece, 1, len, a->out);
+    if (!o->json)
+        printf("\n");
     return status == SLUICE_ECANCELLED ? 0 : status; /* the answer so far stands */
 }
 
-static void print_statistics(const sluice_session *session, const struct sluice_model_info *info)
+/* The limits that doctor measured; a file that is none of ours is told, and otherwise ignored. */
+static struct sl_machine load_machine(void)
 {
-    struct sluice_stats st;
-    sluice_session_stats(session, &st);
-    fprintf(stderr, "%llu tok · %.1f tok/s · prefill %llu tok %s · KV %s · experts by %s",
-            (unsigned long long)st.decode_tokens + 1,
-            st.decode_seconds > 0 ? (double)st.decode_tokens / st.decode_seconds : 0,
-            (unsigned long long)st.prefill_tokens, sl_human_seconds(st.prefill_seconds).text,
-            sl_human_bytes(st.kv_bytes).text, info->reader);
-    if (st.expert_bytes > 0)
-        fprintf(stderr, ", %s read", sl_human_bytes(st.expert_bytes).text);
-    fprintf(stderr, "\n");
+    char path[4096];
+    struct sl_machine machine;
+    struct sluice_err err = {0};
+    if (sl_machine_path(path, sizeof path, NULL) < 0)
+        return sl_machine_typical;
+    if (sl_machine_load(&machine, path, &err) >= 0)
+        return machine;
+    sl_report(&err);
+    return sl_machine_typical;
+}
+
+/* {"text": …, "stats": {…}} */
+static int print_json(const struct answer *a, const struct sl_answer *stats, struct sluice_err *err)
+{
+    json_t *text = json_stringn(a->buffer, a->buffer_size), *numbers = sl_answer_json(stats);
+    json_t *object = text && numbers ? json_pack("{s:O, s:O}", "text", text, "stats", numbers)
+                                     : NULL;
+    char *line = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
+    int status = line ? 0 : sl_fail_nomem(err, "the answer as JSON", a->buffer_size);
+    if (line)
+        printf("%s\n", line);
+    free(line);
+    json_decref(object);
+    json_decref(numbers);
+    json_decref(text);
+    return status;
+}
+
+static int print_end(struct answer *a, struct sluice_err *err)
+{
+    const struct sl_machine machine = load_machine();
+    struct sluice_stats end;
+    char line[512];
+    sluice_session_stats(a->session, &end);
+    struct sl_answer stats = sl_answer_make(&a->prompt_stats, &end, a->said, a->info.reader,
+                                            &machine);
+    if (a->options->json)
+        return fflush(a->out) == 0 ? print_json(a, &stats, err)
+                                   : sl_fail_nomem(err, "the answer", a->buffer_size);
+    sl_answer_print(&stats, line, sizeof line);
+    fflush(stdout);
+    fprintf(stderr, "%s\n", line);
+    return 0;
+}
+
+/* ---- from options to the end ---------------------------------------------------------------- */
+
+static int open_all(struct answer *a, struct sluice_err *err)
+{
+    const struct run_options *o = a->options;
+    int status = sl_open_engine(&a->engine, &o->engine, false, err);
+    if (status < 0)
+        return status;
+    sluice_engine_info(a->engine, &a->info);
+    int64_t n = read_prompt(o, a->engine, &a->prompt, err);
+    if (n < 0)
+        return (int)n;
+    a->n = (size_t)n;
+    a->room = sl_min(a->n + o->n, (size_t)a->info.context);
+    a->out = o->json ? open_memstream(&a->buffer, &a->buffer_size) : stdout;
+    if (!a->out)
+        return sl_fail_nomem(err, "the answer", 0);
+    status = sluice_detokenizer_open(&a->text, a->engine, err);
+    if (status == 0)
+        status = sl_open_session(&a->session, a->engine, &o->engine, a->room, err);
+    if (status == 0)
+        sl_plan_hint(&o->engine, &a->info, a->room);
+    if (o->engine.context)
+        a->room = o->engine.context;
+    if (status == 0 && o->trace)
+        status = open_trace(a, err);
+    return status;
+}
+
+static void close_all(struct answer *a)
+{
+    sluice_session_close(&a->session);
+    sluice_detokenizer_close(&a->text);
+    sluice_tokens_free(a->prompt);
+    sluice_engine_close(&a->engine);
+    if (a->out && a->out != stdout)
+        fclose(a->out);
+    free(a->buffer);
 }
 
 static void cancel_session(void *session)
@@ -159,40 +296,34 @@ static void cancel_session(void *session)
     sluice_session_cancel(session);
 }
 
-static int run(const struct run_options *o, struct sluice_err *err)
+static int answer(struct answer *a, struct sluice_err *err)
 {
-    struct sluice_model_info info;
-    sluice_engine *engine = NULL;
-    sluice_session *session = NULL;
-    sluice_detokenizer *text = NULL;
-    int32_t *tokens = NULL;
-    int64_t n = 0;
-    int status = sl_open_engine(&engine, &o->engine, false, err);
-    if (status < 0)
-        goto done;
-    sluice_engine_info(engine, &info);
-    n = read_prompt(o, engine, &tokens, err);
-    if ((status = (int)(n < 0 ? n : 0)) < 0 ||
-        (status = sluice_detokenizer_open(&text, engine, err)) < 0)
-        goto done;
-    size_t room = (size_t)n + o->n < (size_t)info.context ? (size_t)n + o->n : (size_t)info.context;
-    if ((status = sl_open_session(&session, engine, &o->engine, room, err)) < 0)
-        goto done;
     /* From here on Ctrl-C ends the answer; before, it ends the program. */
-    struct sl_interrupt_action cancel = {cancel_session, session};
+    struct sl_interrupt_action cancel = {cancel_session, a->session};
     sl_interrupt_install();
     sl_interrupt_set_action(&cancel);
-    if ((status = prefill(session, tokens, (size_t)n, err)) == 0)
-        status = generate(session, text, o, &info, o->engine.context ? o->engine.context : room,
-                          err);
-    sl_interrupt_set_action(NULL);
+    int status = prefill(a->session, a->prompt, a->n, err);
+    sluice_session_stats(a->session, &a->prompt_stats);
+    a->decoding = true;
     if (status == 0)
-        print_statistics(session, &info);
-done:
-    sluice_session_close(&session);
-    sluice_detokenizer_close(&text);
-    sluice_tokens_free(tokens);
-    sluice_engine_close(&engine);
+        status = generate(a, err);
+    sl_interrupt_set_action(NULL);
+    return status == 0 ? print_end(a, err) : status;
+}
+
+static int run(const struct run_options *o, struct sluice_err *err)
+{
+    struct answer a = {.options = o};
+    struct sluice_err trace_err;
+    int status = open_all(&a, err);
+    if (status == 0)
+        status = answer(&a, err);
+    int traced = sl_trace_finish(&a.trace, &trace_err);
+    if (traced < 0 && status == 0) {
+        *err = trace_err;
+        status = traced;
+    }
+    close_all(&a);
     return status;
 }
 

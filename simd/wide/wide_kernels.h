@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The wide kernels of one rung, one prototype per slot of struct sl_ops.  Private to simd/wide/. */
-#ifndef SL_SIMD_KERNELS_H
-#define SL_SIMD_KERNELS_H
+#ifndef SL_SIMD_WIDE_KERNELS_H
+#define SL_SIMD_WIDE_KERNELS_H
 
 #include "simd/simd.h"
 #include "simd/wide/lanes.h"
@@ -23,6 +23,7 @@ sl_index_score_fn SL_WIDE(index_score);
 sl_topk_fn SL_WIDE(topk);
 sl_kv_store_fn SL_WIDE(kv_store);
 sl_attend_fn SL_WIDE(attend);
+sl_attend_fn SL_WIDE(attend_int8); /* what attend does with an INT8 cache */
 sl_attend_merge_fn SL_WIDE(attend_merge);
 sl_attend_finish_fn SL_WIDE(attend_finish);
 sl_fp8_decode_fn SL_WIDE(fp8_decode);

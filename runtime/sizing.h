@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* What a session will take, known before any file is opened: for plans. */
+#ifndef SL_SIZING_H
+#define SL_SIZING_H
+
+#include <stdbool.h>
+
+#include "runtime/model/config.h"
+#include "runtime/sluice.h"
+
+struct sl_session_size {
+    uint64_t kv_bytes;      /* as in struct sluice_stats */
+    uint64_t scratch_bytes; /* the rest of what the session allocates */
+    size_t kv_row_bytes;    /* of a token in one layer: latent, scales, rotated key */
+    size_t key_panel_bytes; /* of SL_KEY_PANEL tokens' index keys; 0: no key is ever selected */
+};
+
+struct sl_sizing {
+    const struct sl_config *config;
+    const struct sluice_session_opts *session;
+    unsigned threads; /* as in struct sluice_engine_opts */
+    bool mtp;         /* with the MTP layer loaded */
+    bool exact;       /* a `reference` container: AUTO caches are F32 */
+};
+
+/* The sizes of the session that sluice_session_open() would open; the same errors. */
+int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *sizing,
+                       struct sluice_err *err);
+
+#endif

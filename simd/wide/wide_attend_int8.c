@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attention of some heads over rows of an INT8 latent cache.  The rows of a block are first brought
+ * into the order of computing, once for all heads: keys in panels of 16, one per lane, as the
+ * indexer has them; values in columns.  Then SL_HEAD_TILE heads at a time share every load.
+ * Orders of operations: docs/kernels.md, attend.
+ */
+#include "simd/wide/softmax.h"
+#include "simd/wide/wide_kernels.h"
+
+enum {
+    COLUMN = SL_COLUMN_TILE * SL_LANES,     /* values of a row that are added together */
+    STRIPE = SL_ATTEND_BLOCK * COLUMN + 64, /* bytes of a column, out of step with the
+                                                      * sets of a cache */
+    SCORES = SL_ATTEND_BLOCK + SL_LANES,    /* floats from one head to the next, likewise */
+    CODES = 64,                             /* of a row that are transposed at a time */
+};
+
+_Static_assert(SL_LATENT_GROUP % COLUMN == 0, "columns do not cross groups");
+_Static_assert((int)SL_HEAD_TILE <= (int)SL_HEADS_MAX && (int)COLUMN <= (int)SL_COLUMN_MAX,
+               "sl_attend_scratch()");
+
+/* A block of rows and the heads at work, all in the caller's scratch. */
+struct block {
+    size_t n, dim, rope_dim, groups;
+    size_t key_bytes; /* of a panel of latent codes */
+    uint8_t *keys;    /* [panels][round_up(dim, 64)/4][16][4] */
+    float *rope;      /* [panels][rope_dim][16] */
+    float *scale;     /* [groups][SL_ATTEND_BLOCK] */
+    uint8_t *values;  /* [columns][n][COLUMN], STRIPE bytes from one column to the next */
+    float *score;     /* [SL_HEAD_TILE][SCORES]; then the softmax */
+    float *weight;    /* [SL_HEAD_TILE][SCORES]: softmax times one group's scales */
+    int8_t *query;    /* [SL_HEAD_TILE][round_up(dim, 64)], zeros behind dim */
+};
+
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+static void *take(uint8_t **scratch, size_t bytes)
+{
+    uint8_t *p = *scratch;
+    *scratch += round_up(bytes, 64);
+    return p;
+}
+
+static struct block lay_out(const struct sl_kv *kv, size_t n, uint8_t *scratch)
+{
+    struct block b = {
+        .n = n,
+        .dim = kv->latent_dim,
+        .rope_dim = kv->rope_dim,
+        .groups = sl_latent_groups(kv->latent_dim),
+        .key_bytes = round_up(kv->latent_dim, CODES) * SL_LANES,
+    };
+    b.keys = take(&scratch, SL_ATTEND_BLOCK / SL_LANES * b.key_bytes);
+    b.rope = take(&scratch, sizeof(float) * SL_ATTEND_BLOCK * round_up(b.rope_dim, SL_LANES));
+    b.scale = take(&scratch, sizeof(float) * SL_ATTEND_BLOCK * b.groups);
+    b.values = take(&scratch, round_up(b.dim, COLUMN) / COLUMN * STRIPE);
+    b.score = take(&scratch, sizeof(float) * SL_HEAD_TILE * SCORES);
+    b.weight = take(&scratch, sizeof(float) * SL_HEAD_TILE * SCORES);
+    b.query = take(&scratch, SL_HEAD_TILE * round_up(b.dim, CODES));
+    return b;
+}
+
+/* ---- bringing rows into order --------------------------------------------------------------- */
+
+/* The rows of one panel; behind the last row, it again: nothing is read of its scores. */
+struct sixteen {
+    const uint8_t *latent[SL_LANES], *tail[SL_LANES];
+};
+
+static struct sixteen sixteen_rows(const struct sl_kv *kv, const uint32_t *index, size_t s0,
+                                   size_t n, size_t j)
+{
+    struct sixteen rows;
+    for (size_t i = 0; i < SL_LANES; i++) {
+        size_t at = sl_least(j + i, n - 1), s = index ? index[at] : s0 + at;
+        rows.latent[i] = kv->latent + s * kv->latent_stride;
+        rows.tail[i] = kv->tail + s * kv->tail_stride;
+    }
+    return rows;
+}
+
+/* Lane j of vector i ↔ lane i of vector j.  A pass turns the eight bits (vector, lane) by one. */
+SL_INLINE void transpose(vf x[SL_LANES])
+{
+    SL_UNROLL
+    for (size_t pass = 0; pass < 4; pass++) {
+        vf y[SL_LANES];
+        SL_UNROLL
+        for (size_t i = 0; i < SL_LANES / 2; i++)
+            vf_zip(x[i], x[i + SL_LANES / 2], &y[2 * i], &y[2 * i + 1]);
+        SL_UNROLL
+        for (size_t i = 0; i < SL_LANES; i++)
+            x[i] = y[i];
+    }
+}
+
+/* Sixteen rows of CODES codes each → [CODES/4][16][4]. */
+static void put_codes(const uint8_t *const row[SL_LANES], size_t at, uint8_t *out)
+{
+    vf x[SL_LANES];
+    SL_UNROLL
+    for (size_t i = 0; i < SL_LANES; i++)
+        x[i] = vf_load(row[i] + at);
+    transpose(x);
+    SL_UNROLL
+    for (size_t i = 0; i < SL_LANES; i++)
+        vf_store((float *)(void *)(out + i * CODES), x[i]);
+}
+
+static void put_keys(const struct block *b, const struct sixteen *rows, uint8_t *out)
+{
+    size_t i = 0;
+    for (; i + CODES <= b->dim; i += CODES)
+        put_codes(rows->latent, i, out + i * SL_LANES);
+    if (i == b->dim)
+        return;
+    uint8_t last[SL_LANES][CODES] = {0};
+    const uint8_t *row[SL_LANES];
+    for (size_t lane = 0; lane < SL_LANES; lane++)
+        row[lane] = memcpy(last[lane], rows->latent[lane] + i, b->dim - i);
+    put_codes(row, 0, out + i * SL_LANES);
+}
+
+/* The rope parts, BF16 behind the scales: [rope_dim][16], up to a multiple of 16 dimensions. */
+static void put_rope(const struct block *b, const struct sixteen *rows, float *out)
+{
+    for (size_t i = 0; i < b->rope_dim; i += SL_LANES) {
+        vf x[SL_LANES];
+        size_t have = sl_least(b->rope_dim - i, SL_LANES);
+        for (size_t lane = 0; lane < SL_LANES; lane++) {
+            uint16_t half[SL_LANES] = {0};
+            memcpy(half, rows->tail[lane] + 4 * b->groups + 2 * i, 2 * have);
+            x[lane] = vf_load_bf16(half);
+        }
+        transpose(x);
+        SL_UNROLL
+        for (size_t k = 0; k < SL_LANES; k++)
+            vf_store(out + (i + k) * SL_LANES, x[k]);
+    }
+}
+
+static void put_scales(const struct block *b, const struct sixteen *rows, size_t j)
+{
+    for (size_t g = 0; g < b->groups; g++)
+        for (size_t lane = 0; lane < SL_LANES; lane++)
+            memcpy(&b->scale[g * SL_ATTEND_BLOCK + j + lane], rows->tail[lane] + 4 * g, 4);
+}
+
+static void put_values(const struct block *b, const uint8_t *latent, size_t j)
+{
+    size_t i = 0;
+    uint8_t *out = b->values + j * COLUMN;
+    for (; i + COLUMN <= b->dim; i += COLUMN, out += STRIPE)
+        memcpy(out, latent + i, COLUMN);
+    if (i < b->dim) {
+        memset(out, 0, COLUMN);
+        memcpy(out, latent + i, b->dim - i);
+    }
+}
+
+static void gather(const struct block *b, const struct sl_kv *kv, const uint32_t *index, size_t s0)
+{
+    for (size_t j = 0; j < b->n; j += SL_LANES) {
+        struct sixteen rows = sixteen_rows(kv, index, s0, b->n, j);
+        put_keys(b, &rows, b->keys + j / SL_LANES * b->key_bytes);
+        put_rope(b, &rows, b->rope + j * round_up(b->rope_dim, SL_LANES));
+        put_scales(b, &rows, j);
+        for (size_t i = 0; i < SL_LANES && j + i < b->n; i++)
+            put_values(b, rows.latent[i], j + i);
+    }
+}
+
+/* ---- scores --------------------------------------------------------------------------------- */
+
+/* The heads at work. */
+struct tile {
+    const float *scale; /* [tile][groups] */
+    const float *rope;  /* [tile], rope_ld apart */
+    size_t rope_ld;
+    int32_t bias[SL_HEAD_TILE]; /* of the group at hand */
+};
+
+static int32_t sum_of(const int8_t *q, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += q[i];
+    return sum;
+}
+
+/* Adds group G's part to the scores of all rows. */
+SL_INLINE void score_group(const struct block *b, const struct tile *t, size_t g, size_t tile)
+{
+    size_t at = g * SL_LATENT_GROUP, ld = round_up(b->dim, CODES);
+    size_t n = round_up(sl_least(b->dim - at, SL_LATENT_GROUP), 4);
+    const int8_t *q = b->query + at;
+    for (size_t j = 0; j < b->n; j += SL_LANES) {
+        const uint8_t *key = b->keys + j / SL_LANES * b->key_bytes + at * SL_LANES;
+        vf scale = vf_load(b->scale + g * SL_ATTEND_BLOCK + j);
+        vi dot[SL_HEAD_TILE];
+        SL_UNROLL
+        for (size_t h = 0; h < tile; h++)
+            dot[h] = vi_set(t->bias[h]);
+        for (size_t k = 0; k < n; k += 4, key += CODES) {
+            vw codes = vw_load(key);
+            SL_UNROLL
+            for (size_t h = 0; h < tile; h++)
+                dot[h] = vw_dot(dot[h], codes, vx_load4(q + h * ld + k));
+        }
+        SL_UNROLL
+        for (size_t h = 0; h < tile; h++) {
+            float *score = b->score + h * SCORES + j;
+            vf factor = vf_mul(vf_set(t->scale[h * b->groups + g]), scale);
+            vf_store(score, vf_fma(vi_to_f(dot[h]), factor, vf_load(score)));
+        }
+    }
+}
+
+/* Adds the rope parts of TILE heads from H on to the scores of all rows, and scales them. */
+SL_INLINE void score_rope(const struct block *b, const struct tile *t, float scale, size_t h,
+                          size_t tile)
+{
+    const float *q = t->rope + h * t->rope_ld;
+    for (size_t j = 0; j < b->n; j += SL_LANES) {
+        const float *key = b->rope + j * round_up(b->rope_dim, SL_LANES);
+        vf chain[SL_ROPE_TILE][4];
+        SL_UNROLL
+        for (size_t i = 0; i < tile; i++)
+            SL_UNROLL
+        for (size_t c = 0; c < 4; c++)
+            chain[i][c] = vf_set(0);
+        size_t k = 0;
+        for (; k + 4 <= b->rope_dim; k += 4)
+            SL_UNROLL
+        for (size_t c = 0; c < 4; c++) {
+            vf x = vf_load(key + (k + c) * SL_LANES);
+            SL_UNROLL
+            for (size_t i = 0; i < tile; i++)
+                chain[i][c] = vf_fma(x, vf_set(q[i * t->rope_ld + k + c]), chain[i][c]);
+        }
+        SL_UNROLL
+        for (size_t c = 0; c < 3; c++)
+            if (k + c < b->rope_dim)
+                SL_UNROLL
+        for (size_t i = 0; i < tile; i++)
+            chain[i][c] = vf_fma(vf_load(key + (k + c) * SL_LANES),
+                                 vf_set(q[i * t->rope_ld + k + c]), chain[i][c]);
+        SL_UNROLL
+        for (size_t i = 0; i < tile; i++) {
+            float *score = b->score + (h + i) * SCORES + j;
+            vf rope = vf_add(vf_add(chain[i][0], chain[i][1]), vf_add(chain[i][2], chain[i][3]));
+            vf_store(score, vf_mul(vf_add(vf_load(score), rope), vf_set(scale)));
+        }
+    }
+}
+
+SL_INLINE void score_tile(const struct block *b, struct tile *t, float scale, size_t tile)
+{
+    size_t ld = round_up(b->dim, CODES);
+    for (size_t h = 0; h < tile; h++)
+        memset(b->score + h * SCORES, 0, round_up(b->n, SL_LANES) * sizeof(float));
+    for (size_t g = 0; g < b->groups; g++) {
+        size_t at = g * SL_LATENT_GROUP, n = sl_least(b->dim - at, SL_LATENT_GROUP);
+        for (size_t h = 0; h < tile; h++)
+            t->bias[h] = vw_bias(sum_of(b->query + h * ld + at, n));
+        score_group(b, t, g, tile);
+    }
+    size_t step = sl_least(tile, SL_ROPE_TILE);
+    for (size_t h = 0; h < tile; h += step)
+        score_rope(b, t, scale, h, step);
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+/* out[tile][COLUMN] = Σ_j weight[tile][j] · values[j], of which N outputs are wanted. */
+SL_INLINE void add_column(const struct block *b, const uint8_t *values, size_t tile, float *out,
+                          size_t n)
+{
+    vf acc[SL_HEAD_TILE][SL_COLUMN_TILE];
+    SL_UNROLL
+    for (size_t h = 0; h < tile; h++)
+        SL_UNROLL
+    for (size_t v = 0; v < SL_COLUMN_TILE; v++)
+        acc[h][v] = vf_set(0);
+    for (size_t j = 0; j < b->n; j++, values += COLUMN) {
+        vf value[SL_COLUMN_TILE];
+        SL_UNROLL
+        for (size_t v = 0; v < SL_COLUMN_TILE; v++)
+            value[v] = vf_load_s8(values + v * SL_LANES);
+        SL_UNROLL
+        for (size_t h = 0; h < tile; h++) {
+            vf weight = vf_set(b->weight[h * SCORES + j]);
+            SL_UNROLL
+            for (size_t v = 0; v < SL_COLUMN_TILE; v++)
+                acc[h][v] = vf_fma(weight, value[v], acc[h][v]);
+        }
+    }
+    SL_UNROLL
+    for (size_t h = 0; h < tile; h++)
+        SL_UNROLL
+    for (size_t v = 0; v < SL_COLUMN_TILE; v++)
+        if (v * SL_LANES < n)
+            vf_store_n(out + h * b->dim + v * SL_LANES, acc[h][v],
+                       sl_least(n - v * SL_LANES, SL_LANES));
+}
+
+SL_INLINE void add_tile(const struct block *b, size_t tile, float *out)
+{
+    for (size_t g = 0; g < b->groups; g++) {
+        const float *scale = b->scale + g * SL_ATTEND_BLOCK;
+        for (size_t h = 0; h < tile; h++)
+            for (size_t j = 0; j < b->n; j += SL_LANES)
+                vf_store(b->weight + h * SCORES + j,
+                         vf_mul(vf_load(b->score + h * SCORES + j), vf_load(scale + j)));
+        size_t end = sl_least(b->dim, (g + 1) * SL_LATENT_GROUP);
+        for (size_t i = g * SL_LATENT_GROUP; i < end; i += COLUMN)
+            add_column(b, b->values + i / COLUMN * STRIPE, tile, out + i, end - i);
+    }
+}
+
+/* ---- heads ---------------------------------------------------------------------------------- */
+
+SL_INLINE void attend_tile(const struct block *b, const struct sl_queries *queries, size_t h,
+                           size_t tile, float scale, const struct sl_attended *result)
+{
+    size_t ld = round_up(b->dim, CODES);
+    struct tile t = {
+        .scale = queries->scale + h * b->groups,
+        .rope = queries->rope + h * queries->rope_ld,
+        .rope_ld = queries->rope_ld,
+    };
+    for (size_t i = 0; i < tile; i++) {
+        memcpy(b->query + i * ld, queries->q + (h + i) * b->dim, b->dim);
+        memset(b->query + i * ld + b->dim, 0, ld - b->dim);
+    }
+    score_tile(b, &t, scale, tile);
+    for (size_t i = 0; i < tile; i++) {
+        float *score = b->score + i * SCORES;
+        result->max[h + i] = sl_largest_score(score, b->n);
+        result->sum[h + i] = sl_exp_scores(score, b->n, result->max[h + i]);
+    }
+    add_tile(b, tile, result->out + h * b->dim);
+}
+
+void SL_WIDE(attend_int8)(const struct sl_kv *kv, const struct sl_queries *queries, float scale,
+                          const uint32_t *index, size_t s0, size_t n,
+                          const struct sl_attended *result, void *scratch)
+{
+    const struct block b = lay_out(kv, n, scratch);
+    gather(&b, kv, index, s0);
+    size_t h = 0;
+    for (; h + SL_HEAD_TILE <= queries->heads; h += SL_HEAD_TILE)
+        attend_tile(&b, queries, h, SL_HEAD_TILE, scale, result);
+    for (; h < queries->heads; h++)
+        attend_tile(&b, queries, h, 1, scale, result);
+}

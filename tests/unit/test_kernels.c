@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* Timing of kernels, at sizes far below the true ones: nothing is left out, and the work that rates
+ * are computed from is what the shape says. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "runtime/base/err.h"
+#include "simd/simd.h"
+#include "tools/measure/kernels.h"
+
+enum { SHRINK = 128, SLOTS = sizeof(struct sl_ops) / sizeof(sl_gemm_fn *) };
+
+struct seen {
+    size_t rows, stop_at;
+    unsigned slot[SLOTS]; /* rows of each kernel */
+};
+
+/* Units in a call, from the shape. */
+static double work_of(const struct sl_kernel_row *r)
+{
+    double a, b, c, d;
+    if (sscanf(r->shape, "%lf × %lf × %lf, 1 vector", &a, &b, &c) == 3 && a == 8)
+        return strstr(r->kernel, "lut4") ? a * b * (c * (0.5 + 1.0 / 32) + 4)
+                                         : a * b * (c * (1 + 2.0 / 128) + 4);
+    if (sscanf(r->shape, "%lf × %lf, %lf vector", &a, &b, &c) == 3 && c == 1)
+        return a * b * (strstr(r->kernel, "f32") ? 4 : 2);
+    if (sscanf(r->shape, "%lf × %lf, %lf vector", &a, &b, &c) == 3)
+        return a * b * c;
+    if (sscanf(r->shape, "%lf keys, %lf heads × %lf, %lf", &a, &b, &c, &d) == 4)
+        return a * b * c * d;
+    if (sscanf(r->shape, "%*f of %lf, %lf quer", &a, &b) == 2)
+        return a * b;
+    if (sscanf(r->shape, "%lf of %*f rows, %lf heads × (512 + 64), %lf", &a, &b, &c) == 3)
+        return a * b * c * (512 + 64 + 512);
+    return 0;
+}
+
+static int see(void *user, const struct sl_kernel_row *r, struct sluice_err *err)
+{
+    struct seen *seen = user;
+    const struct sl_rung *best = sl_rung_find(NULL);
+    const char *name, *rung;
+    bool topk = strncmp(r->kernel, "topk", 4) == 0, fit = strncmp(r->kernel, "fit_", 4) == 0;
+    for (size_t i = 0; (name = sl_kernel_name(best->ops, i, &rung)) != NULL; i++)
+        if (strncmp(r->kernel, name, strlen(name)) == 0 && strchr(" ", r->kernel[strlen(name)])) {
+            seen->slot[i]++;
+            assert_string_equal(r->rung, rung);
+        }
+    assert_true(isfinite(r->ms) && r->ms > 0);
+    assert_true(isfinite(r->rate) && r->rate > 0);
+    assert_true(fit ? r->limit == 0 && r->fraction == 0 : isfinite(r->limit) && r->limit > 0);
+    if (!fit) {
+        double fraction = topk ? r->limit / r->rate : r->rate / r->limit;
+        assert_true(fabs(r->fraction / fraction - 1) < 1e-9);
+    }
+    double work = work_of(r);
+    if (work > 0)
+        assert_true(fabs(r->rate * 1e9 * r->ms * 1e-3 / work - 1) < 1e-9);
+    else
+        assert_true(strcmp(r->unit, "GB/s") == 0 || strcmp(r->unit, "Gweight/s") == 0);
+    return ++seen->rows == seen->stop_at ? sl_fail(err, SLUICE_ECANCELLED, "enough") : 0;
+}
+
+static void every_kernel_is_measured(void **unused)
+{
+    struct seen seen = {0};
+    struct sl_kernel_options options = {.threads = 2, .seconds = 0, .shrink = SHRINK};
+    struct sluice_err err = {0};
+    (void)unused;
+    assert_int_equal(sl_measure_kernel_rows(&options, see, &seen, &err), 0);
+    for (size_t i = 0; i < SLOTS; i++)
+        assert_true(seen.slot[i] > 0);
+    assert_true(seen.rows > SLOTS);
+}
+
+static void a_row_can_end_it(void **unused)
+{
+    struct seen seen = {.stop_at = 3};
+    struct sl_kernel_options options = {.threads = 1, .seconds = 0, .shrink = SHRINK};
+    struct sluice_err err = {0};
+    (void)unused;
+    assert_int_equal(sl_measure_kernel_rows(&options, see, &seen, &err), SLUICE_ECANCELLED);
+    assert_int_equal(seen.rows, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kernel_is_measured),
+        cmocka_unit_test(a_row_can_end_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Products by oneDNN against sums of whole numbers, which every order of operations gets exactly,
+ * and of random numbers in double, within what any order of F32 operations may lose.  Values around
+ * the results must stay as they are.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include <dirent.h>
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "runtime/model/onednn.h"
+#include "tests/random.h"
+#include "tests/unit/scratch.h"
+
+/* A product, with its weights also as a plain array [count][rows][cols]. */
+struct operands {
+    struct sl_matrix w;
+    struct sl_product product;
+    float *plain, *x, *y;
+    uint32_t *row;
+    size_t y_floats;
+};
+
+static void *take(size_t n, size_t size)
+{
+    void *p = aligned_alloc(64, (n * size / 64 + 1) * 64);
+    assert_non_null(p);
+    return p;
+}
+
+static float whole(void)
+{
+    return (float)(random_bits() % 17) - 8;
+}
+
+/* Numbers that F32 and BF16 hold exactly. */
+static float real(void)
+{
+    return sl_from_bf16(sl_to_bf16(uniform()));
+}
+
+/* The padding of rows and columns is NaN: who looks at it shows it. */
+static void pack(struct operands *o, float (*value)(void))
+{
+    struct sl_packing p = o->w.packing;
+    size_t cols = sl_padded_cols(p.cols), rows = sl_padded_rows(p.rows);
+    uint8_t *data = take(sl_packing_bytes(&p), 1);
+    o->plain = take((size_t)p.count * p.rows * p.cols, sizeof(float));
+    for (size_t i = 0; i < p.count; i++)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t k = 0; k < cols; k++) {
+                bool inside = r < p.rows && k < p.cols;
+                float w = inside ? value() : NAN;
+                size_t at = ((i * rows + r / SL_PANEL * SL_PANEL) * cols) + k * SL_PANEL +
+                            r % SL_PANEL;
+                if (p.code == SL_CODE_F32)
+                    memcpy(data + 4 * at, &w, 4);
+                else
+                    memcpy(data + 2 * at, &(uint16_t){sl_to_bf16(w)}, 2);
+                if (inside)
+                    o->plain[(i * p.rows + r) * p.cols + k] = w;
+            }
+    o->w.data = data;
+}
+
+/* N vectors; GATHERED: of some more, in any order and repeatedly; SHARED: one input for all. */
+static struct operands make(struct sl_packing p, size_t n, bool gathered, bool shared,
+                            float (*value)(void))
+{
+    struct operands o = {.w = {p, NULL}};
+    size_t x_step = shared ? 0 : p.cols + 1, y_step = p.rows + 2;
+    size_t ld = p.cols + x_step * (p.count - 1) + 3, ldy = y_step * p.count + 1;
+    pack(&o, value);
+    o.x = take((n + 3) * ld, sizeof(float));
+    for (size_t i = 0; i < (n + 3) * ld; i++)
+        o.x[i] = value();
+    o.row = take(n, sizeof(uint32_t));
+    for (size_t t = 0; t < n; t++)
+        o.row[t] = random_bits() % (uint32_t)(n + 3);
+    o.y_floats = (n + 1) * ldy;
+    o.y = take(o.y_floats, sizeof(float));
+    memset(o.y, 0xff, o.y_floats * sizeof(float)); /* NaN */
+    o.product = (struct sl_product){
+        .x = {.f = o.x, .ld = ld, .row = gathered ? o.row : NULL},
+        .n = n,
+        .y = o.y + 1,
+        .ldy = ldy,
+        .x_step = x_step,
+        .y_step = y_step,
+    };
+    return o;
+}
+
+static void discard(struct operands *o)
+{
+    free((void *)(uintptr_t)o->w.data);
+    free(o->plain);
+    free(o->x);
+    free(o->row);
+    free(o->y);
+}
+
+/*
+ * Every result within EPS · Σ|w·x| of the sum in double, and nothing written beside the results.
+ * Takes the results away while it looks, so that only bytes nobody wrote are left.
+ */
+static void check(const struct operands *o, double eps)
+{
+    const struct sl_packing *p = &o->w.packing;
+    const struct sl_product *product = &o->product;
+    for (size_t t = 0; t < product->n; t++)
+        for (size_t i = 0; i < p->count; i++) {
+            size_t v = product->x.row ? product->x.row[t] : t;
+            const float *x = o->x + v * product->x.ld + i * product->x_step;
+            float *y = product->y + t * product->ldy + i * product->y_step;
+            for (size_t r = 0; r < p->rows; r++) {
+                const float *w = o->plain + (i * p->rows + r) * p->cols;
+                double sum = 0, size = 0;
+                for (size_t k = 0; k < p->cols; k++) {
+                    double term = (double)w[k] * (double)x[k];
+                    sum += term;
+                    size += fabs(term);
+                }
+                if (!(fabs((double)y[r] - sum) <= eps * size))
+                    fail_msg("[%u × %u] · %zu: matrix %zu, row %zu, vector %zu: %.9g, not %.9g",
+                             p->rows, p->cols, product->n, i, r, t, (double)y[r], sum);
+                memset(&y[r], 0xff, sizeof *y);
+            }
+        }
+    for (size_t i = 0; i < o->y_floats * sizeof(float); i++)
+        assert_int_equal(((const uint8_t *)o->y)[i], 0xff);
+}
+
+/* What oneDNN computes; opened by main's set-up, NULL in a build without it. */
+static struct sl_multiplier *onednn;
+static struct sluice_err open_err;
+
+static struct sl_compute compute(unsigned threads)
+{
+    if (!onednn)
+        skip();
+    return (struct sl_compute){
+        .ops = sl_rung_find(NULL)->ops, .team = sl_team_make(threads), .multiplier = onednn};
+}
+
+static unsigned threads_of_process(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    unsigned n = 0;
+    assert_non_null(tasks);
+    while (readdir(tasks))
+        n++;
+    closedir(tasks);
+    return n;
+}
+
+/* First of all, while this process has no other threads. */
+static void keeps_to_the_team(void **state)
+{
+    struct sl_compute c = compute(1);
+    struct sl_packing p = {.code = SL_CODE_F32, .rows = 512, .cols = 512, .count = 1};
+    struct operands o = make(p, 256, false, true, whole);
+    int before = omp_get_max_threads();
+    unsigned threads = threads_of_process();
+    (void)state;
+    o.product.w = &o.w;
+    sl_multiply(&c, &o.product, 1);
+    assert_int_equal(threads_of_process(), threads);
+    assert_int_equal(omp_get_max_threads(), before);
+    check(&o, 0);
+    discard(&o);
+}
+
+static void opens_or_says_how(void **state)
+{
+    (void)state;
+#ifdef HAVE_ONEDNN
+    assert_non_null(onednn);
+    assert_int_equal(open_err.code, 0);
+    expect_text(onednn->name, "oneDNN ");
+#else
+    assert_null(onednn);
+    assert_int_equal(open_err.code, SLUICE_EUNSUPPORTED);
+    expect_text(open_err.msg, "libdnnl-dev");
+    expect_text(open_err.msg, "--with-onednn");
+#endif
+}
+
+/* |w|, |x| ≤ 8, so that sums stay below 2^24: one right answer, to the bit. */
+static void whole_numbers_are_exact(void **state)
+{
+    static const struct {
+        uint32_t rows, cols, count;
+        size_t n;
+    } shapes[] = {
+        {1, 1, 1, 32},     {16, 32, 1, 33},    {17, 33, 3, 64},  {40, 70, 5, 100},
+        {256, 40, 2, 256}, {261, 1024, 1, 32}, {7, 1025, 2, 48}, {277, 2085, 1, 300},
+        {300, 5, 1, 600},  {64, 100, 2, 1},    {64, 100, 1, 31},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (unsigned kind = 0; kind < 8; kind++) {
+            struct sl_compute c = compute(1 + kind % 3);
+            struct sl_packing p = {.code = kind & 1 ? SL_CODE_F32 : SL_CODE_BF16,
+                                   .rows = shapes[i].rows,
+                                   .cols = shapes[i].cols,
+                                   .count = shapes[i].count};
+            struct operands o = make(p, shapes[i].n, kind & 2, kind & 4, whole);
+            o.product.w = &o.w;
+            sl_multiply(&c, &o.product, 1);
+            check(&o, 0);
+            discard(&o);
+        }
+}
+
+/* Many vectors, few vectors, and every kind of weights in one call. */
+static void products_mix(void **state)
+{
+    enum { N = 12 };
+    struct sl_compute c = compute(2);
+    struct operands o[N];
+    struct sl_product products[N];
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        struct sl_packing p = {.code = i % 2 ? SL_CODE_F32 : SL_CODE_BF16,
+                               .rows = 1 + random_bits() % 300,
+                               .cols = 1 + random_bits() % 200,
+                               .count = 1 + random_bits() % 3};
+        size_t n = i % 3 ? 1 + random_bits() % 300 : 1 + random_bits() % 40;
+        o[i] = make(p, n, random_bits() % 2, random_bits() % 2, whole);
+        products[i] = o[i].product;
+        products[i].w = &o[i].w;
+    }
+    sl_multiply(&c, products, N);
+    for (size_t i = 0; i < N; i++) {
+        check(&o[i], 0);
+        discard(&o[i]);
+    }
+}
+
+/*
+ * Each term of a sum of K goes through at most K roundings of 2^-24, whatever the order:
+ * |error| ≤ K u / (1 − K u) · Σ|w·x|.  Weights or inputs cut to BF16 would be 2^-9 off each.
+ */
+static void real_numbers_keep_f32(void **state)
+{
+    static const uint32_t cols[] = {1, 3, 10, 100, 1500};
+    (void)state;
+    for (size_t i = 0; i < sizeof cols / sizeof *cols; i++)
+        for (unsigned f32 = 0; f32 < 2; f32++) {
+            struct sl_compute c = compute(2);
+            struct sl_packing p = {
+                .code = f32 ? SL_CODE_F32 : SL_CODE_BF16, .rows = 50, .cols = cols[i], .count = 2};
+            struct operands o = make(p, 64, false, false, f32 ? uniform : real);
+            double ku = cols[i] * 0x1p-24;
+            for (size_t j = 0; j < 67 * o.product.x.ld; j++)
+                o.x[j] = uniform();
+            o.product.w = &o.w;
+            sl_multiply(&c, &o.product, 1);
+            check(&o, ku / (1 - ku));
+            discard(&o);
+        }
+}
+
+static float tiny(void)
+{
+    return whole() * 0x1p-70f;
+}
+
+/* Products of 2^-140 and their sums are denormal and exact. */
+static void denormals_stay(void **state)
+{
+    struct sl_compute c = compute(2);
+    (void)state;
+    for (unsigned f32 = 0; f32 < 2; f32++) {
+        struct sl_packing p = {
+            .code = f32 ? SL_CODE_F32 : SL_CODE_BF16, .rows = 40, .cols = 50, .count = 1};
+        struct operands o = make(p, 64, false, false, tiny);
+        o.product.w = &o.w;
+        sl_multiply(&c, &o.product, 1);
+        check(&o, 0);
+        discard(&o);
+    }
+}
+
+/* A NaN or an infinity among the inputs shows in the results of its vector, and in no others. */
+static void nan_and_infinity_stay_in_their_vector(void **state)
+{
+    struct sl_compute c = compute(2);
+    struct sl_packing p = {.code = SL_CODE_BF16, .rows = 40, .cols = 50, .count = 1};
+    struct operands o = make(p, 64, false, false, real);
+    (void)state;
+    for (size_t i = 0; i < 40 * 50; i++)
+        assert_true(o.plain[i] != 0);
+    o.x[5 * o.product.x.ld + 7] = NAN;
+    o.x[9 * o.product.x.ld + 49] = INFINITY;
+    o.product.w = &o.w;
+    sl_multiply(&c, &o.product, 1);
+    for (size_t t = 0; t < 64; t++)
+        for (size_t r = 0; r < 40; r++) {
+            float y = o.product.y[t * o.product.ldy + r];
+            assert_int_equal(isnan(y) != 0, t == 5);
+            assert_true(t != 9 || y == copysignf(INFINITY, o.plain[r * 50 + 49]));
+            assert_true(t == 5 || t == 9 || isfinite(y));
+        }
+    discard(&o);
+}
+
+static void leaves_few_vectors_and_codes_to_the_kernels(void **state)
+{
+    struct sl_compute c = compute(2);
+    struct sl_matrix integer = {{.code = SL_CODE_INT8, .rows = 16, .cols = 32, .count = 1}, NULL};
+    struct sl_packing p = {.code = SL_CODE_F32, .rows = 16, .cols = 32, .count = 1};
+    struct operands o = make(p, SL_ONEDNN_VECTORS, false, false, whole);
+    (void)state;
+    o.product.w = &o.w;
+    assert_true(onednn->multiply(onednn, &c.team, &o.product));
+    o.product.n--;
+    assert_false(onednn->multiply(onednn, &c.team, &o.product));
+    assert_false(onednn->multiply(onednn, &c.team, &(struct sl_product){.w = &integer, .n = 1000}));
+    discard(&o);
+}
+
+/* What oneDNN refuses (here: vectors that overlap) is computed by the kernels. */
+static void kernels_step_in(void **state)
+{
+    struct sl_compute c = compute(2);
+    struct sl_packing p = {.code = SL_CODE_F32, .rows = 40, .cols = 32, .count = 1};
+    struct operands o = make(p, 64, false, false, whole);
+    (void)state;
+    o.product.w = &o.w;
+    o.product.x.ld = 0; /* every vector is the first */
+    assert_false(onednn->multiply(onednn, &c.team, &o.product));
+    sl_multiply(&c, &o.product, 1);
+    check(&o, 0);
+    discard(&o);
+}
+
+static int open_onednn(void **state)
+{
+    (void)state;
+    sl_onednn_open(&onednn, &open_err);
+    return 0;
+}
+
+static int close_onednn(void **state)
+{
+    (void)state;
+    sl_onednn_close(&onednn);
+    sl_onednn_close(&onednn);
+    return onednn != NULL;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keeps_to_the_team),
+        cmocka_unit_test(opens_or_says_how),
+        cmocka_unit_test(whole_numbers_are_exact),
+        cmocka_unit_test(products_mix),
+        cmocka_unit_test(real_numbers_keep_f32),
+        cmocka_unit_test(denormals_stay),
+        cmocka_unit_test(nan_and_infinity_stay_in_their_vector),
+        cmocka_unit_test(leaves_few_vectors_and_codes_to_the_kernels),
+        cmocka_unit_test(kernels_step_in),
+    };
+    return cmocka_run_group_tests(tests, open_onednn, close_onednn);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* The line at the end of an answer, and the same as JSON. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tools/common/statistics.h"
+
+static const struct sl_machine machine = {
+    .measured = true, .memory_all = 40e9, .drive_pread = 2e9, .memory_one = 1, .drive_uring = 1};
+
+/* 41 tokens in 10 s touch 284 GB and read 17.6 GB: 71 % and 88 % of the machine. */
+static void make_stats(struct sluice_stats *prompt, struct sluice_stats *end)
+{
+    *prompt = (struct sluice_stats){
+        .prefill_tokens = 812,
+        .prefill_seconds = 14.2,
+        .expert_hits = 1000,
+        .expert_misses = 7000,
+        .expert_bytes = 1 << 30,
+        .kv_bytes = 1234,
+        .part_bytes = {[SLUICE_PART_PROJECTIONS] = 5000, [SLUICE_PART_HEAD] = 7},
+    };
+    *end = *prompt;
+    end->decode_tokens = 41;
+    end->decode_seconds = 10;
+    end->expert_hits += 914;
+    end->expert_misses += 86;
+    end->expert_bytes += 17600000000;
+    end->part_bytes[SLUICE_PART_PROJECTIONS] += 84000000000;
+    end->part_bytes[SLUICE_PART_EXPERTS] += 200000000000;
+}
+
+static void expect_line(const struct sl_answer *a, const char *wanted)
+{
+    char line[512];
+    sl_answer_print(a, line, sizeof line);
+    assert_string_equal(line, wanted);
+}
+
+static void whole_line(void **unused)
+{
+    (void)unused;
+    struct sluice_stats prompt, end;
+    make_stats(&prompt, &end);
+    struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 % · NVMe 88 % · experts "
+                    "91.4 % hit, 16.4 GiB read");
+    a = sl_answer_make(&prompt, &end, 42, "pread", &sl_machine_typical); /* not measured */
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 28.4 GB/s · NVMe 1.8 GB/s · "
+                    "experts 91.4 % hit, 16.4 GiB read");
+}
+
+static void parts_that_do_not_apply_are_left_out(void **unused)
+{
+    (void)unused;
+    struct sluice_stats prompt, end;
+    make_stats(&prompt, &end);
+    struct sl_answer a = sl_answer_make(&prompt, &prompt, 1, "pread", &machine);
+    expect_line(&a, "1 tok · prefill 812 tok 14.2 s");
+    a.prefill_seconds = 200;
+    expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s");
+    end.expert_bytes = prompt.expert_bytes; /* all in memory */
+    end.expert_misses = prompt.expert_misses;
+    a = sl_answer_make(&prompt, &end, 42, "memory", &machine);
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 % · experts 100.0 % hit");
+    end.expert_hits = prompt.expert_hits; /* no experts at all */
+    a = sl_answer_make(&prompt, &end, 42, "none", &machine);
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 %");
+}
+
+static void a_short_room_cuts_the_line(void **unused)
+{
+    (void)unused;
+    struct sluice_stats prompt, end;
+    char line[16];
+    memset(line, 'x', sizeof line);
+    make_stats(&prompt, &end);
+    struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
+    sl_answer_print(&a, line, 10);
+    assert_non_null(memchr(line, 0, 10));
+    assert_int_equal(line[10], 'x');
+}
+
+static double number(const json_t *object, const char *key)
+{
+    assert_true(json_is_number(json_object_get(object, key)));
+    return json_number_value(json_object_get(object, key));
+}
+
+static void the_object_has_the_same(void **unused)
+{
+    (void)unused;
+    struct sluice_stats prompt, end;
+    make_stats(&prompt, &end);
+    struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
+    json_t *o = sl_answer_json(&a);
+    assert_int_equal(number(o, "tokens"), 42);
+    assert_true(fabs(number(o, "tps") - 4.1) < 1e-12);
+    assert_int_equal(number(o, "prefill_tokens"), 812);
+    assert_true(fabs(number(o, "prefill_seconds") - 14.2) < 1e-12);
+    assert_int_equal(number(o, "decode_tokens"), 41);
+    assert_true(fabs(number(o, "decode_seconds") - 10) < 1e-12);
+    assert_true(fabs(number(o, "mem_gbps") - 28.4) < 1e-12);
+    assert_true(fabs(number(o, "mem_fraction") - 0.71) < 1e-12);
+    assert_true(fabs(number(o, "io_gbps") - 1.76) < 1e-12);
+    assert_true(fabs(number(o, "io_fraction") - 0.88) < 1e-12);
+    assert_true(fabs(number(o, "expert_hit") - 0.914) < 1e-12);
+    assert_true(number(o, "read_bytes") == 17.6e9);
+    assert_true(number(o, "prefill_read_bytes") == (double)(1 << 30));
+    assert_int_equal(number(o, "kv_bytes"), 1234);
+    assert_string_equal(json_string_value(json_object_get(o, "reader")), "pread");
+    json_decref(o);
+    a = sl_answer_make(&prompt, &prompt, 1, "none", &sl_machine_typical);
+    o = sl_answer_json(&a);
+    static const char *const nulls[] = {"tps",     "mem_gbps",    "mem_fraction",
+                                        "io_gbps", "io_fraction", "expert_hit"};
+    for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++)
+        assert_true(json_is_null(json_object_get(o, nulls[i])));
+    json_decref(o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_line),
+        cmocka_unit_test(parts_that_do_not_apply_are_left_out),
+        cmocka_unit_test(a_short_room_cuts_the_line),
+        cmocka_unit_test(the_object_has_the_same),
+    };
+    return cmocka_run_group_tests_name("statistics", tests, NULL, NULL);
+}

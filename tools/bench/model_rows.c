@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/bench/model_rows.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/arith.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/err.h"
+#include "tools/bench/evict.h"
+#include "tools/bench/reading.h"
+#include "tools/bench/routes.h"
+#include "tools/common/progress.h"
+#include "tools/common/status.h"
+#include "tools/measure/bandwidth.h"
+
+struct bench {
+    const struct sl_bench_task *task;
+    sluice_engine *engine;
+    sluice_session *session;
+    struct sluice_model_info info; /* its strings while the engine is open */
+    bool mapped;                   /* experts come by page faults */
+    struct sl_routes *routes;
+    int32_t *tokens; /* [context] */
+    size_t context;
+    size_t tests, test; /* how many rows, and which one */
+    bool drive_measured;
+    struct sl_bench_table table;
+};
+
+/* ---- the model ------------------------------------------------------------------------------ */
+
+static int open_model(struct bench *b, struct sluice_err *err)
+{
+    int status = sl_open_engine(&b->engine, &b->task->engine, false, err);
+    if (status < 0)
+        return status;
+    sluice_engine_info(b->engine, &b->info);
+    b->mapped = strcmp(b->info.reader, "memory") == 0;
+    if (b->task->routes && !b->routes)
+        status = sl_routes_open(&b->routes, b->task->routes, &b->info, err);
+    if (status == 0)
+        status = sl_open_session(&b->session, b->engine, &b->task->engine, b->context, err);
+    if (status == 0 && b->routes) {
+        struct sluice_observer observer = sl_routes_observer(b->routes);
+        sluice_session_observe(b->session, &observer);
+    }
+    return status;
+}
+
+static void close_model(struct bench *b)
+{
+    sluice_session_close(&b->session);
+    sluice_engine_close(&b->engine);
+}
+
+/* Nothing of the container stays in memory but what opening it touches. */
+static int open_cold(struct bench *b, struct sluice_err *err)
+{
+    close_model(b);
+    int status = sl_evict_directory(b->task->engine.model, err);
+    return status < 0 ? status : open_model(b, err);
+}
+
+/* ---- one repetition ------------------------------------------------------------------------- */
+
+/* Other tokens from FIRST on, so that the session keeps what is before and computes the rest. */
+static void change_tokens(struct bench *b, size_t first, size_t salt)
+{
+    uint32_t vocab = (uint32_t)b->info.vocab;
+    for (size_t i = first; i < b->context; i++)
+        b->tokens[i] = (int32_t)((i * 2654435761u + (salt + 1) * 40503u) % vocab);
+    if (first < b->context) /* surely another one */
+        b->tokens[first] = (int32_t)((salt + first) % vocab);
+}
+
+/* Something has to be decoded from: at depth 0 one token. */
+static size_t decode_start(size_t depth)
+{
+    return depth > 0 ? depth : 1;
+}
+
+/* A repetition under way, for the progress line. */
+struct run {
+    struct sl_progress *progress;
+    uint64_t before, all; /* tokens of the repetitions before, and of all */
+};
+
+static int on_progress(void *user, size_t done, size_t total)
+{
+    const struct run *run = user;
+    (void)total;
+    sl_progress_update(run->progress, run->before + done, run->all);
+    return sl_interrupted();
+}
+
+static int on_fill(void *user, size_t done, size_t total)
+{
+    sl_progress_update(user, done, total);
+    return sl_interrupted();
+}
+
+static int compute_depth(struct bench *b, size_t depth, struct sluice_err *err)
+{
+    struct sl_progress progress;
+    sl_progress_open(&progress, stderr, "computing the tokens before", SL_PROGRESS_TOKENS);
+    const struct sluice_sync_callbacks callbacks = {.user = &progress, .progress = on_fill};
+    int status = sluice_session_sync(b->session, b->tokens, depth, &callbacks, err);
+    sl_progress_close(&progress);
+    return status;
+}
+
+/* What comes before the part that is timed. */
+static int prepare(struct bench *b, const struct sl_bench_row *row, size_t salt,
+                   struct sluice_err *err)
+{
+    int status = 0;
+    change_tokens(b, row->depth, salt);
+    if (b->task->real_fill && row->depth > 0)
+        status = compute_depth(b, row->depth, err);
+    else if (sluice_session_length(b->session) < row->depth)
+        status = sluice_session_fill(b->session, b->tokens, row->depth, err);
+    if (status == 0 && row->decode)
+        status = sluice_session_sync(b->session, b->tokens, decode_start(row->depth), NULL, err);
+    return status;
+}
+
+static int work(struct bench *b, const struct sl_bench_row *row, struct run *run,
+                struct sluice_err *err)
+{
+    const struct sluice_sync_callbacks callbacks = {.user = run, .progress = on_progress};
+    int status = 0;
+    if (!row->decode)
+        status = sluice_session_sync(b->session, b->tokens, row->depth + row->n, &callbacks, err);
+    for (size_t i = 0; status == 0 && row->decode && i < row->n; i++) {
+        status = sluice_session_step(b->session, b->tokens[decode_start(row->depth) + i], err);
+        if (status == 0 && on_progress(run, i + 1, row->n))
+            status = SLUICE_ECANCELLED;
+    }
+    return status;
+}
+
+/* What a repetition took. */
+struct use {
+    double seconds, read;
+    struct sluice_stats stats;
+};
+
+/* after − before */
+static struct sluice_stats difference(const struct sluice_stats *after,
+                                      const struct sluice_stats *before)
+{
+    struct sluice_stats d = {
+        .expert_hits = after->expert_hits - before->expert_hits,
+        .expert_misses = after->expert_misses - before->expert_misses,
+        .expert_bytes = after->expert_bytes - before->expert_bytes,
+    };
+    for (int i = 0; i < SLUICE_PARTS; i++) {
+        d.part_seconds[i] = after->part_seconds[i] - before->part_seconds[i];
+        d.part_bytes[i] = after->part_bytes[i] - before->part_bytes[i];
+    }
+    return d;
+}
+
+static int repeat(struct bench *b, const struct sl_bench_row *row, size_t salt, struct run *run,
+                  struct use *use, struct sluice_err *err)
+{
+    struct sluice_stats before, after;
+    int status = row->cold ? open_cold(b, err) : 0;
+    if (status == 0)
+        status = prepare(b, row, salt, err);
+    if (status < 0)
+        return status;
+    sl_progress_update(run->progress, run->before, run->all);
+    sluice_session_stats(b->session, &before);
+    uint64_t from_drives = sl_bytes_from_drives();
+    double start = sl_now();
+    status = work(b, row, run, err);
+    use->seconds = sl_now() - start;
+    from_drives = sl_bytes_from_drives() - from_drives;
+    sluice_session_stats(b->session, &after);
+    use->stats = difference(&after, &before);
+    use->read = b->mapped ? (double)from_drives : (double)use->stats.expert_bytes;
+    return status;
+}
+
+/* ---- one row -------------------------------------------------------------------------------- */
+
+static void add_use(struct sl_bench_row *row, const struct use *use)
+{
+    row->used.expert_hits += use->stats.expert_hits;
+    row->used.expert_misses += use->stats.expert_misses;
+    for (int i = 0; i < SLUICE_PARTS; i++) {
+        row->used.part_seconds[i] += use->stats.part_seconds[i];
+        row->used.part_bytes[i] += use->stats.part_bytes[i];
+    }
+    row->read += use->read;
+    row->seconds += use->seconds;
+    row->tokens += (double)row->n;
+}
+
+static void extrapolate(const struct bench *b, struct use *use)
+{
+    const struct sl_bench_table *t = &b->table;
+    if (t->layers.dense + t->layers.moe == 0)
+        return;
+    use->seconds = sl_extrapolate(&use->stats, use->seconds, t->from, t->layers);
+    use->read *= t->from.moe ? (double)t->layers.moe / t->from.moe : 1;
+}
+
+/* The drive's limit for this reader, measured once.  Pages that the model maps cannot be dropped
+ * from memory: it is closed meanwhile. */
+static int measure_drive(struct bench *b, struct sluice_err *err)
+{
+    unsigned threads = b->info.threads;
+    b->drive_measured = true;
+    if (b->mapped)
+        close_model(b);
+    b->table.drive = sl_drive_limit(b->task->engine.model, b->mapped, threads);
+    return b->mapped ? open_model(b, err) : 0;
+}
+
+/* Repetitions, the first one untimed if they are to be warm. */
+static int run_repetitions(struct bench *b, struct sl_bench_row *row, struct sl_progress *progress,
+                           char *title, size_t title_size, struct sluice_err *err)
+{
+    size_t count = b->task->repeat, first = row->cold ? 0 : 1;
+    double sum = 0, squares = 0;
+    char name[96];
+    sl_bench_name(row, name, sizeof name);
+    for (size_t i = 0; i < count + first; i++) {
+        struct run run = {progress, i * row->n, (count + first) * row->n};
+        struct use use;
+        int len = snprintf(title, title_size, "test %zu of %zu, %s, ", b->test, b->tests, name);
+        if (i < first)
+            snprintf(title + len, title_size - (size_t)len, "untimed run");
+        else
+            snprintf(title + len, title_size - (size_t)len, "run %zu of %zu", i + 1 - first, count);
+        int status = repeat(b, row, i, &run, &use, err);
+        if (status < 0)
+            return status;
+        if (i < first)
+            continue;
+        extrapolate(b, &use);
+        add_use(row, &use);
+        double tps = (double)row->n / use.seconds;
+        sum += tps;
+        squares += tps * tps;
+    }
+    double n = (double)count, spread = squares - sum * sum / n;
+    row->tps = sum / n;
+    row->tps_sd = count > 1 && spread > 0 ? sqrt(spread / (n - 1)) : 0;
+    return 0;
+}
+
+static int run_test(struct bench *b, struct sl_bench_row row, struct sluice_err *err)
+{
+    struct sl_progress progress;
+    char title[160] = "";
+    if (row.n == 0)
+        return 0;
+    b->test++;
+    sl_progress_open(&progress, stderr, title, SL_PROGRESS_TOKENS);
+    int status = run_repetitions(b, &row, &progress, title, sizeof title, err);
+    sl_progress_close(&progress);
+    if (status == SLUICE_ECANCELLED)
+        return sl_fail(err, SLUICE_ECANCELLED, "interrupted; the rows so far stand");
+    if (status < 0)
+        return status;
+    if (row.read > 0 && !b->drive_measured)
+        status = measure_drive(b, err);
+    sl_bench_row(stdout, &b->table, &row);
+    return status;
+}
+
+/* ---- all rows ------------------------------------------------------------------------------- */
+
+/* Warm rows, cold rows. */
+static int run_both(struct bench *b, struct sl_bench_row row, struct sluice_err *err)
+{
+    int status = b->task->warm ? run_test(b, row, err) : 0;
+    row.cold = true;
+    return status == 0 && b->task->cold ? run_test(b, row, err) : status;
+}
+
+static size_t count_wanted(const struct sl_bench_list *list)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < list->n; i++)
+        n += list->value[i] > 0;
+    return n;
+}
+
+/* Every combination; prompts first, as llama-bench does. */
+static int run_all(struct bench *b, struct sluice_err *err)
+{
+    const struct sl_bench_task *t = b->task;
+    int status = 0;
+    b->tests = t->depth.n * (count_wanted(&t->prompt) + count_wanted(&t->decode)) *
+               ((size_t)t->warm + (size_t)t->cold);
+    sl_bench_head(stdout, &b->table);
+    for (size_t d = 0; status == 0 && d < t->depth.n; d++) {
+        struct sl_bench_row row = {.depth = t->depth.value[d]};
+        for (size_t i = 0; status == 0 && i < t->prompt.n; i++) {
+            row.n = t->prompt.value[i];
+            status = run_both(b, row, err);
+        }
+        row.decode = true;
+        for (size_t i = 0; status == 0 && i < t->decode.n; i++) {
+            row.n = t->decode.value[i];
+            status = run_both(b, row, err);
+        }
+    }
+    sl_bench_foot(stdout, &b->table);
+    return status;
+}
+
+static size_t largest(const struct sl_bench_list *list)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < list->n; i++)
+        most = sl_max(most, list->value[i]);
+    return most;
+}
+
+static void print_conditions(const struct bench *b)
+{
+    fprintf(stderr, "%s, %s: %u threads, experts by %s, memory gives %.1f GB/s",
+            b->info.architecture, b->info.profile, b->info.threads, b->info.reader,
+            b->table.bandwidth * 1e-9);
+    if (b->routes)
+        fprintf(stderr, ", %zu positions of choices from %s", sl_routes_length(b->routes),
+                b->task->routes);
+    fprintf(stderr, "\n");
+}
+
+int sl_bench_model(const struct sl_bench_task *task, struct sluice_err *err)
+{
+    struct bench b = {.task = task};
+    b.context = largest(&task->depth) + sl_max(largest(&task->prompt), largest(&task->decode)) + 1;
+    b.table = (struct sl_bench_table){
+        .format = task->format, .cold = task->cold, .layers = task->layers};
+    int status = open_model(&b, err);
+    b.table.from = (struct sl_layer_count){(unsigned)b.info.dense_layers,
+                                           (unsigned)(b.info.layers - b.info.dense_layers)};
+    if (status == 0)
+        status = sl_check_layers(b.table.from, task->layers, err);
+    if (status == 0 && !(b.tokens = calloc(b.context, sizeof *b.tokens)))
+        status = sl_fail_nomem(err, "tokens", b.context * sizeof *b.tokens);
+    if (status == 0)
+        status = sl_read_bandwidth(b.info.threads, &b.table.bandwidth, err);
+    if (status == 0) {
+        change_tokens(&b, 0, 0);
+        print_conditions(&b);
+        status = run_all(&b, err);
+    }
+    close_model(&b);
+    sl_routes_close(&b.routes);
+    free(b.tokens);
+    return status;
+}

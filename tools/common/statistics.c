@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/common/statistics.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/common/status.h"
+
+static double touched_bytes(const struct sluice_stats *s)
+{
+    double sum = 0;
+    for (int i = 0; i < SLUICE_PARTS; i++)
+        sum += (double)s->part_bytes[i];
+    return sum;
+}
+
+struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct sluice_stats *end,
+                                uint64_t tokens, const char *reader,
+                                const struct sl_machine *machine)
+{
+    bool measured = machine->measured;
+    return (struct sl_answer){
+        .tokens = tokens,
+        .prefill_tokens = prompt->prefill_tokens,
+        .prefill_seconds = prompt->prefill_seconds,
+        .decode_tokens = end->decode_tokens - prompt->decode_tokens,
+        .decode_seconds = end->decode_seconds - prompt->decode_seconds,
+        .touched = touched_bytes(end) - touched_bytes(prompt),
+        .read = (double)(end->expert_bytes - prompt->expert_bytes),
+        .expert_hits = end->expert_hits - prompt->expert_hits,
+        .expert_misses = end->expert_misses - prompt->expert_misses,
+        .memory_limit = measured ? machine->memory_all : 0,
+        .drive_limit = measured ? machine->drive_pread : 0,
+        .prefill_read = (double)prompt->expert_bytes,
+        .kv_bytes = end->kv_bytes,
+        .reader = reader,
+    };
+}
+
+/* What is left of the text's room. */
+struct text {
+    char *at;
+    size_t room;
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct text *t, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(t->at, t->room, format, args);
+    va_end(args);
+    size_t used = n > 0 && (size_t)n < t->room ? (size_t)n : 0;
+    t->at += used;
+    t->room -= used;
+}
+
+/* " · RAM 71 %", or the rate where the limit was not measured. */
+static void add_rate(struct text *t, const char *what, double rate, double limit)
+{
+    if (limit > 0)
+        add(t, " · %s %.0f %%", what, 100 * rate / limit);
+    else
+        add(t, " · %s %.1f GB/s", what, rate * 1e-9);
+}
+
+void sl_answer_print(const struct sl_answer *a, char *out, size_t size)
+{
+    struct text t = {out, size};
+    double wanted = (double)(a->expert_hits + a->expert_misses);
+    bool decoded = a->decode_tokens > 0 && a->decode_seconds > 0;
+    add(&t, "%" PRIu64 " tok", a->tokens);
+    if (decoded)
+        add(&t, " · %.1f tok/s", (double)a->decode_tokens / a->decode_seconds);
+    add(&t, " · prefill %" PRIu64 " tok ", a->prefill_tokens);
+    if (a->prefill_seconds < 60)
+        add(&t, "%.1f s", a->prefill_seconds);
+    else
+        add(&t, "%s", sl_human_seconds(a->prefill_seconds).text);
+    if (!decoded)
+        return;
+    add_rate(&t, "RAM", a->touched / a->decode_seconds, a->memory_limit);
+    if (a->read > 0)
+        add_rate(&t, "NVMe", a->read / a->decode_seconds, a->drive_limit);
+    if (wanted > 0)
+        add(&t, " · experts %.1f %% hit", 100 * (double)a->expert_hits / wanted);
+    if (a->read > 0)
+        add(&t, ", %s read", sl_human_bytes((uint64_t)a->read).text);
+}
+
+static json_t *ratio(double value, double by)
+{
+    return by > 0 ? json_real(value / by) : json_null();
+}
+
+json_t *sl_answer_json(const struct sl_answer *a)
+{
+    double seconds = a->decode_tokens > 0 ? a->decode_seconds : 0;
+    return json_pack(
+        "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s}", //
+        "tokens", (json_int_t)a->tokens,                                               //
+        "tps", ratio((double)a->decode_tokens, seconds),                               //
+        "prefill_tokens", (json_int_t)a->prefill_tokens,                               //
+        "prefill_seconds", a->prefill_seconds,                                         //
+        "decode_tokens", (json_int_t)a->decode_tokens,                                 //
+        "decode_seconds", a->decode_seconds,                                           //
+        "mem_gbps", ratio(a->touched * 1e-9, seconds),                                 //
+        "mem_fraction", ratio(a->touched, seconds * a->memory_limit),                  //
+        "io_gbps", ratio(a->read * 1e-9, seconds),                                     //
+        "io_fraction", ratio(a->read, seconds * a->drive_limit),                       //
+        "expert_hit", ratio((double)a->expert_hits, (double)(a->expert_hits + a->expert_misses)),
+        "read_bytes", (json_int_t)a->read,                 //
+        "prefill_read_bytes", (json_int_t)a->prefill_read, //
+        "kv_bytes", (json_int_t)a->kv_bytes,               //
+        "reader", a->reader);
+}

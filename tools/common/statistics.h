@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The line at the end of an answer: how long it took and how far the machine was from its limits.
+ * Its terms are defined in docs/benchmarking.md. */
+#ifndef SL_TOOLS_STATISTICS_H
+#define SL_TOOLS_STATISTICS_H
+
+#include <jansson.h>
+
+#include "tools/measure/machine.h"
+
+struct sl_answer {
+    uint64_t tokens; /* said */
+    uint64_t prefill_tokens, decode_tokens;
+    double prefill_seconds, decode_seconds;
+    /* While decoding: */
+    double touched; /* bytes of weights and caches */
+    double read;    /* bytes of experts, by the reader */
+    uint64_t expert_hits, expert_misses;
+    double memory_limit, drive_limit; /* bytes per second; 0: not measured */
+    double prefill_read;              /* bytes of experts, before decoding */
+    uint64_t kv_bytes;
+    const char *reader; /* borrowed */
+};
+
+/* From the statistics at the end of the prompt and at the end; MACHINE has the limits. */
+struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct sluice_stats *end,
+                                uint64_t tokens, const char *reader,
+                                const struct sl_machine *machine);
+
+/* "42 tok · 3.1 tok/s · prefill …"; parts that do not apply are left out. */
+void sl_answer_print(const struct sl_answer *a, char *out, size_t size);
+
+/* The same as an object, owned by the caller; what is not known or does not apply is null.  NULL:
+ * no memory. */
+json_t *sl_answer_json(const struct sl_answer *a);
+
+#endif

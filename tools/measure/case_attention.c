@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/* Sparse attention at depth 131,072: scoring the keys, choosing among them, attending. */
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/arith.h"
+#include "tools/measure/kernel_cases.h"
+
+enum {
+    KEYS = 131072,
+    TOPK = 2048,
+    INDEX_HEADS = 64,
+    INDEX_DIM = 128,
+    KEYS_PER_ITEM = 1024, /* as runtime/attention/ divides the work */
+    HEADS = 128,
+    LATENT = 512,
+    ROPE = 64,
+    GROUPS = LATENT / SL_LATENT_GROUP,
+};
+
+static const char *plural(size_t n)
+{
+    return n == 1 ? "query" : "queries";
+}
+
+/* ---- scores --------------------------------------------------------------------------------- */
+
+static size_t key_items(const struct sl_score_data *d)
+{
+    return sl_ceil_div(d->keys, KEYS_PER_ITEM);
+}
+
+static void score_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_call *c = arg;
+    const struct sl_score_data *d = &c->score;
+    (void)thread;
+    for (size_t item = begin; item < end; item++) {
+        size_t t = item / key_items(d), s0 = item % key_items(d) * KEYS_PER_ITEM;
+        struct sl_index_query query = {
+            .q = d->q + t * INDEX_HEADS * INDEX_DIM,
+            .weight = d->weight + t * INDEX_HEADS,
+            .heads = INDEX_HEADS,
+            .dim = INDEX_DIM,
+        };
+        c->ops->index_score(SL_CACHE_INT8, &query, d->panels, s0,
+                            sl_min(s0 + KEYS_PER_ITEM, d->keys), d->score + t * d->keys);
+    }
+}
+
+static void topk_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_call *c = arg;
+    const struct sl_score_data *d = &c->score;
+    (void)thread;
+    for (size_t t = begin; t < end; t++)
+        c->ops->topk(d->score + t * d->keys, d->keys, d->topk, d->index + t * d->topk);
+}
+
+static void take_scores(struct sl_call *c, struct sl_arena *arena)
+{
+    struct sl_score_data *d = &c->score;
+    d->keys = sl_round_up(KEYS / c->shrink, SL_KEY_PANEL);
+    d->topk = TOPK / c->shrink;
+    d->panels = sl_arena_take(arena, sl_ceil_div(d->keys, SL_KEY_PANEL),
+                              sl_key_panel_bytes(SL_CACHE_INT8, INDEX_DIM));
+    d->q = sl_arena_take(arena, c->n, INDEX_HEADS * INDEX_DIM);
+    d->weight = sl_arena_take(arena, c->n * INDEX_HEADS, sizeof(float));
+    d->score = sl_arena_take(arena, c->n * sl_round_up(d->keys, SL_KEY_PANEL), sizeof(float));
+    d->index = sl_arena_take(arena, c->n * d->topk, sizeof(uint32_t));
+}
+
+static void lay_scores(struct sl_call *c, struct sl_arena *arena)
+{
+    struct sl_score_data *d = &c->score;
+    take_scores(c, arena);
+    c->work = score_work;
+    c->items = c->n * key_items(d);
+    c->amount = c->dots = (double)(c->n * d->keys * INDEX_HEADS * INDEX_DIM);
+    snprintf(c->shape, sizeof c->shape, "%zu keys, %d heads × %d, %zu %s", d->keys, INDEX_HEADS,
+             INDEX_DIM, c->n, plural(c->n));
+}
+
+/* Choosing waits for the scores: their making is its measure. */
+static void lay_topk(struct sl_call *c, struct sl_arena *arena)
+{
+    lay_scores(c, arena);
+    c->producer = c->work;
+    c->producer_items = c->items;
+    c->work = topk_work;
+    c->items = c->n;
+    c->amount = (double)(c->n * c->score.keys);
+    c->dots = 0;
+    snprintf(c->shape, sizeof c->shape, "%zu of %zu, %zu %s", c->score.topk, c->score.keys, c->n,
+             plural(c->n));
+}
+
+static void fill_scores(struct sl_call *c)
+{
+    struct sl_score_data *d = &c->score;
+    float key[INDEX_DIM], query[INDEX_DIM], unused;
+    for (size_t s = 0; s < d->keys; s++) {
+        sl_random_floats(s, 1, key, INDEX_DIM);
+        c->ops->index_store(SL_CACHE_INT8, key, INDEX_DIM, d->panels, s);
+    }
+    for (size_t i = 0; i < c->n * INDEX_HEADS; i++) {
+        sl_random_floats(~i, 1, query, INDEX_DIM);
+        c->ops->quantize_groups(query, INDEX_DIM, INDEX_DIM, d->q + i * INDEX_DIM, &unused);
+    }
+    sl_random_floats(1, 0x1p-12f, d->weight, c->n * INDEX_HEADS);
+    sl_team_run(&c->team, c->n * key_items(d), 1, score_work, c);
+}
+
+/* ---- attention ------------------------------------------------------------------------------ */
+
+/* As in runtime/attention/mla.c: heads that are attended to together. */
+static size_t group_heads(const struct sl_call *c)
+{
+    size_t groups = sl_ceil_div(c->team.threads, c->n);
+    return sl_min(HEADS, sl_round_up(sl_ceil_div(HEADS, groups), SL_HEADS_MAX));
+}
+
+static void encode_out(const struct sl_attend_data *d, const struct sl_ops *ops, size_t i)
+{
+    ops->quantize_acts(d->out + i * LATENT, LATENT, d->code + i * LATENT,
+                       d->code_scale + i * LATENT / SL_BLOCK, d->code_sum + i * LATENT / SL_BLOCK);
+}
+
+/* What it does for HEADS heads from I on, of one token. */
+static void attend_group(const struct sl_call *c, size_t i, size_t heads, unsigned thread)
+{
+    const struct sl_attend_data *d = &c->attend;
+    const uint32_t *index = d->index + i / HEADS * d->topk;
+    const float *query = d->query + i * (LATENT + ROPE);
+    float *block = d->block + (size_t)thread * HEADS * (LATENT + 2);
+    float max[HEADS], sum[HEADS];
+    const struct sl_queries q = {.heads = (uint32_t)heads,
+                                 .q = d->q + i * LATENT,
+                                 .scale = d->q_scale + i * GROUPS,
+                                 .rope = query + LATENT,
+                                 .rope_ld = LATENT + ROPE};
+    const struct sl_attended all = {d->out + i * LATENT, max, sum};
+    const struct sl_attended next = {block, block + HEADS * LATENT, block + HEADS * (LATENT + 1)};
+    for (size_t h = 0; h < heads; h++)
+        c->ops->quantize_groups(query + h * (LATENT + ROPE), LATENT, SL_LATENT_GROUP,
+                                d->q + (i + h) * LATENT, d->q_scale + (i + h) * GROUPS);
+    for (size_t s = 0; s < d->topk; s += SL_ATTEND_BLOCK) {
+        c->ops->attend(&d->kv, &q, 0.125f, index + s, s, sl_min(SL_ATTEND_BLOCK, d->topk - s),
+                       s ? &next : &all, d->scratch + (size_t)thread * d->scratch_bytes);
+        for (size_t h = 0; s > 0 && h < heads; h++)
+            c->ops->attend_merge(all.out + h * LATENT, &max[h], &sum[h], next.out + h * LATENT,
+                                 next.max[h], next.sum[h], LATENT);
+    }
+    for (size_t h = 0; h < heads; h++) {
+        c->ops->attend_finish(all.out + h * LATENT, sum[h], LATENT);
+        encode_out(d, c->ops, i + h);
+    }
+}
+
+static void attend_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_call *c = arg;
+    size_t size = group_heads(c), groups = sl_ceil_div(HEADS, size);
+    for (size_t i = begin; i < end; i++) {
+        size_t first = i % groups * size;
+        attend_group(c, i / groups * HEADS + first, sl_min(size, HEADS - first), thread);
+    }
+}
+
+static void lay_attend(struct sl_call *c, struct sl_arena *arena)
+{
+    struct sl_attend_data *d = &c->attend;
+    size_t heads = c->n * HEADS;
+    d->rows = KEYS / c->shrink;
+    d->topk = TOPK / c->shrink;
+    d->kv = (struct sl_kv){SL_CACHE_INT8, LATENT, ROPE, NULL, NULL, 0, 0};
+    d->kv.latent_stride = sl_kv_latent_bytes(SL_CACHE_INT8, LATENT);
+    d->kv.tail_stride = sl_kv_tail_bytes(SL_CACHE_INT8, LATENT, ROPE);
+    d->kv.latent = sl_arena_take(arena, d->rows, d->kv.latent_stride);
+    d->kv.tail = sl_arena_take(arena, d->rows, d->kv.tail_stride);
+    d->index = sl_arena_take(arena, c->n * d->topk, sizeof(uint32_t));
+    d->query = sl_arena_take(arena, heads * (LATENT + ROPE), sizeof(float));
+    d->q = sl_arena_take(arena, heads, LATENT);
+    d->q_scale = sl_arena_take(arena, heads * GROUPS, sizeof(float));
+    d->out = sl_arena_take(arena, heads * LATENT, sizeof(float));
+    d->block = sl_arena_take(arena, c->team.threads * HEADS * (LATENT + 2), sizeof(float));
+    d->scratch_bytes = sl_round_up(sl_attend_scratch(&d->kv), 64);
+    d->scratch = sl_arena_take(arena, c->team.threads, d->scratch_bytes);
+    d->code = sl_arena_take(arena, heads, LATENT);
+    d->code_scale = sl_arena_take(arena, heads * LATENT / SL_BLOCK, sizeof(float));
+    d->code_sum = sl_arena_take(arena, heads * LATENT / SL_BLOCK, sizeof(int32_t));
+    c->work = attend_work;
+    c->items = c->n * sl_ceil_div(HEADS, group_heads(c));
+    c->grain = 1;
+    c->dots = (double)(heads * d->topk * LATENT);
+    c->fmas = (double)(heads * d->topk * (ROPE + LATENT));
+    c->amount = c->dots + c->fmas;
+    snprintf(c->shape, sizeof c->shape, "%zu of %zu rows, %d heads × (%d + %d), %zu %s", d->topk,
+             d->rows, HEADS, LATENT, ROPE, c->n, plural(c->n));
+}
+
+/* One row out of each stretch of as many: ascending, as topk leaves them. */
+static void choose_rows(struct sl_attend_data *d, size_t t)
+{
+    uint32_t *index = d->index + t * d->topk;
+    size_t stretch = d->rows / d->topk;
+    sl_random_bytes(t, index, d->topk * sizeof *index);
+    for (size_t j = 0; j < d->topk; j++)
+        index[j] = (uint32_t)(j * stretch + index[j] % stretch);
+}
+
+static void fill_attend(struct sl_call *c)
+{
+    struct sl_attend_data *d = &c->attend;
+    float row[LATENT + ROPE];
+    for (size_t s = 0; s < d->rows; s++) {
+        sl_random_floats(s, 1, row, LATENT + ROPE);
+        c->ops->kv_store(&d->kv, s, row, row + LATENT);
+    }
+    for (size_t t = 0; t < c->n; t++)
+        choose_rows(d, t);
+    sl_random_floats(1, 1, d->query, c->n * HEADS * (LATENT + ROPE));
+}
+
+/* clang-format off */
+const struct sl_kernel_case sl_attention_cases[] = {
+    {"index_score int8", "GMAC/s",   1,  NULL, lay_scores, fill_scores},
+    {"index_score int8", "GMAC/s",   32, NULL, lay_scores, fill_scores},
+    {"topk",             "Gscore/s", 1,  NULL, lay_topk,   fill_scores},
+    {"topk",             "Gscore/s", 32, NULL, lay_topk,   fill_scores},
+    {"attend int8",      "GMAC/s",   1,  NULL, lay_attend, fill_attend},
+    {"attend int8",      "GMAC/s",   32, NULL, lay_attend, fill_attend},
+    {0},
+};
+/* clang-format on */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls of kernels with everything they need, ready to be timed.  Private to tools/measure/. */
+#ifndef SL_TOOLS_KERNEL_CASES_H
+#define SL_TOOLS_KERNEL_CASES_H
+
+#include "runtime/base/arena.h"
+#include "runtime/base/team.h"
+#include "simd/simd.h"
+
+/* A stack of equal matrices, of which a call multiplies PER_CALL with the same vectors. */
+struct sl_matrix_data {
+    struct sl_packing packing;
+    size_t per_call;
+    uint8_t *bytes;
+    float *x, *y; /* [n][cols], [per_call][n][rows] */
+    int8_t *q;    /* the INT8 form of x, with the next two */
+    float *scale;
+    int32_t *sum;
+};
+
+/* Index keys and queries, scores and what is chosen by them. */
+struct sl_score_data {
+    size_t keys, topk;
+    uint8_t *panels;
+    int8_t *q;       /* [n][heads · dim] */
+    float *weight;   /* [n][heads] */
+    float *score;    /* [n][keys] */
+    uint32_t *index; /* [n][topk] */
+};
+
+/* A cache, selections of its rows, absorbed queries. */
+struct sl_attend_data {
+    struct sl_kv kv;
+    size_t rows, topk;
+    uint32_t *index; /* [n][topk] */
+    float *query;    /* [n · heads][latent + rope] */
+    int8_t *q;       /* the INT8 form of its latent part, with the next */
+    float *q_scale;
+    float *out;       /* [n · heads][latent] */
+    float *block;     /* [threads][heads · (latent + 2)] */
+    uint8_t *scratch; /* [threads][scratch_bytes] */
+    size_t scratch_bytes;
+    int8_t *code; /* the INT8 form of out, with the next two */
+    float *code_scale;
+    int32_t *code_sum;
+};
+
+/* Arrays with room for ROOM values of whatever a vector kernel reads and writes. */
+struct sl_vector_data {
+    size_t room;
+    float *x, *y, *w, *sine, *spare;
+    uint8_t *rows; /* of a cache; or codes of FP8 or BF16 weights */
+    int8_t *code;
+    float *scale;
+    int32_t *sum;
+};
+
+/* One call: a phase of the team. */
+struct sl_call {
+    const void *detail; /* of the case */
+    const struct sl_ops *ops;
+    struct sl_team team;
+    size_t n;      /* vectors or queries */
+    size_t shrink; /* to divide sizes by */
+    char shape[96];
+    sl_work_fn *work;
+    size_t items, grain;
+    double amount;        /* in the case's unit */
+    size_t number, parts; /* calls so far; successive calls go over the parts of a set in turn */
+
+    /* The least that a call has to do, by plain loops. */
+    const uint8_t *set;     /* part i is bytes from set + i · bytes on */
+    size_t bytes;           /* to read */
+    double dots, fmas;      /* multiply-adds */
+    size_t inputs, outputs; /* bytes in caches: read from `in`, write to `spare`; the slower one */
+    const uint8_t *in;
+    uint8_t *spare;
+    sl_work_fn *producer; /* what makes its input, a phase of … */
+    size_t producer_items;
+
+    union {
+        struct sl_matrix_data matrix;
+        struct sl_score_data score;
+        struct sl_attend_data attend;
+        struct sl_vector_data vector;
+    };
+};
+
+struct sl_kernel_case {
+    const char *kernel; /* the slot's name; behind a blank what its data are */
+    const char *unit;   /* as in struct sl_kernel_row, an SI prefix of 10^9 in front */
+    size_t n;
+    const void *detail;
+    /* Lays the call out; runs twice, as sl_arena_take() wants it. */
+    void (*lay)(struct sl_call *call, struct sl_arena *arena);
+    void (*fill)(struct sl_call *call); /* makes the contents */
+};
+
+/* {0} behind the last. */
+extern const struct sl_kernel_case sl_matrix_cases[], sl_attention_cases[], sl_vector_cases[];
+
+/* Reproducible noise: N bytes; N floats in (−SIZE, SIZE). */
+void sl_random_bytes(uint64_t seed, void *out, size_t n);
+void sl_random_floats(uint64_t seed, float size, float *out, size_t n);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/plan/forecast.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/arith.h"
+
+enum { MORE_GIB = 32, LARGE_CHUNK = 512, CONTEXT_STEP = 1024 };
+
+static int measure_session(const struct sl_wish *w, size_t context, struct sl_session_size *size,
+                           struct sluice_err *err)
+{
+    const struct sluice_session_opts opts = {.context = context, .chunk = w->chunk};
+    const struct sl_sizing sizing = {
+        .config = w->config,
+        .session = &opts,
+        .threads = w->threads ? w->threads : (unsigned)w->machine->threads,
+        .exact = strcmp(w->profile, "reference") == 0,
+    };
+    return sl_session_measure(size, &sizing, err);
+}
+
+static struct sl_case case_of(const struct sl_forecast *f)
+{
+    const struct sl_wish *w = &f->wish;
+    return (struct sl_case){
+        .config = w->config,
+        .sizes = &f->sizes,
+        .machine = w->machine,
+        .session = f->session,
+        .memory = w->memory,
+        .chunk = w->chunk,
+        .drives = w->drives,
+    };
+}
+
+static void fill_rows(struct sl_forecast *f, const struct sl_case *k)
+{
+    static const size_t depths[SL_FORECAST_ROWS] = {0, 4096, 32768, 131072};
+    for (size_t i = 0; i < SL_FORECAST_ROWS && depths[i] < f->wish.context; i++) {
+        size_t depth = depths[i], n = sl_min(SL_PROMPT_ROW, f->wish.context - depth);
+        f->rows[i].depth = depth;
+        f->rows[i].prompt = n;
+        f->rows[i].decode = sl_predict_decode(k, &f->memory, depth);
+        f->rows[i].prefill = sl_predict_prompt(k, &f->memory, depth, n);
+        f->n_rows = i + 1;
+    }
+}
+
+static void fill_times(struct sl_forecast *f, const struct sl_case *k)
+{
+    f->prompt = sl_min(SL_LONG_PROMPT, sl_max(1, f->wish.context / 3 * 2));
+    f->answer = sl_min(SL_LONG_ANSWER, f->wish.context - f->prompt);
+    struct sl_speed prompt = sl_predict_prompt(k, &f->memory, 0, f->prompt);
+    struct sl_speed token = sl_predict_decode(k, &f->memory, f->prompt + f->answer / 2);
+    f->prompt_seconds = prompt.seconds * (double)f->prompt;
+    f->answer_token_seconds = token.seconds;
+    f->answer_seconds = token.seconds * (double)f->answer;
+    f->cost = sl_cost_of(&f->wish.prices, token.seconds);
+}
+
+int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice_err *err)
+{
+    *f = (struct sl_forecast){.wish = *wish};
+    int status = sl_sizes_measure(&f->sizes, wish->config, wish->profile, wish->container, err);
+    if (status == 0)
+        status = measure_session(wish, wish->context, &f->session, err);
+    if (status < 0)
+        return status;
+    struct sl_case k = case_of(f);
+    f->memory = sl_divide_memory(&k);
+    f->hits = sl_expect_hits(f->memory.share, f->memory.slots);
+    if (!f->memory.fits)
+        return 0;
+    fill_rows(f, &k);
+    fill_times(f, &k);
+    return 0;
+}
+
+size_t sl_context_that_fits(const struct sl_forecast *f)
+{
+    struct sl_case k = case_of(f);
+    size_t low = 0, high = f->wish.context / CONTEXT_STEP; /* fits: low; does not: high + 1 */
+    while (low < high) {
+        size_t middle = (low + high + 1) / 2;
+        if (measure_session(&f->wish, middle * CONTEXT_STEP, &k.session, NULL) == 0 &&
+            sl_divide_memory(&k).fits)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low * CONTEXT_STEP;
+}
+
+/* ---- changes --------------------------------------------------------------------------------- */
+
+static int add_change(struct sl_change *changes, int n, const struct sl_wish *wish,
+                      const char *what, struct sluice_err *err)
+{
+    if (n < 0 || n == SL_CHANGES_MAX)
+        return n;
+    snprintf(changes[n].what, sizeof changes[n].what, "%s", what);
+    int status = sl_forecast(&changes[n].forecast, wish, err);
+    return status < 0 ? status : n + 1;
+}
+
+int sl_changes(struct sl_change changes[SL_CHANGES_MAX], const struct sl_forecast *f,
+               struct sluice_err *err)
+{
+    struct sl_wish wish = f->wish;
+    const char *profile, *text;
+    char what[80];
+    int n = 0;
+    if (f->memory.share < 1) {
+        wish.memory += (uint64_t)MORE_GIB << 30;
+        n = add_change(changes, n, &wish, "32 GiB more memory", err);
+        wish = f->wish;
+        wish.drives++;
+        n = add_change(changes, n, &wish, "a second drive like this", err);
+        wish = f->wish;
+        wish.chunk = LARGE_CHUNK;
+        if (f->wish.chunk < LARGE_CHUNK)
+            n = add_change(changes, n, &wish, "--chunk 512", err);
+        wish = f->wish;
+    }
+    wish.container = NULL;
+    for (size_t i = 0; sl_profile_list(i, &profile, &text); i++) {
+        wish.profile = profile;
+        snprintf(what, sizeof what, "profile %s", profile);
+        if (strcmp(profile, f->wish.profile) != 0)
+            n = add_change(changes, n, &wish, what, err);
+    }
+    return n;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/plan/predict.h"
+
+#include <math.h>
+
+#include "runtime/base/arith.h"
+#include "simd/simd.h"
+
+enum { QUERIES_PER_TILE = 8 }; /* that runtime/attention/ scores keys for together */
+
+/* Numbers of vectors that speeds were measured with: all up to FEW, and BLOCK. */
+enum { FEW = SL_FEW + 1, BLOCK = 64 };
+
+const char *const sl_bound_names[] = {"memory", "arithmetic", "drive"};
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static uint32_t moe_layers(const struct sl_config *c)
+{
+    return c->layers > c->dense_layers ? c->layers - c->dense_layers : 0;
+}
+
+struct sl_memory_plan sl_divide_memory(const struct sl_case *k)
+{
+    const struct sl_config *c = k->config;
+    struct sl_memory_plan p = {
+        .resident = k->sizes->resident_files + k->sizes->head_file - k->sizes->embedding,
+        .kv = k->session.kv_bytes,
+        .scratch = k->session.scratch_bytes,
+        .moe_layers = moe_layers(c),
+        .share = 1,
+    };
+    uint64_t fixed = p.resident + p.kv + p.scratch, slot = k->sizes->stride * p.moe_layers;
+    p.need = fixed + slot * sl_min(c->experts_used, c->experts);
+    p.fits = p.need <= k->memory;
+    if (slot == 0)
+        return p;
+    p.slots = p.fits ? (uint32_t)sl_min((k->memory - fixed) / slot, c->experts) : 0;
+    p.slot_bytes = slot * p.slots;
+    p.share = (double)p.slots / c->experts;
+    return p;
+}
+
+/* ---- hits ------------------------------------------------------------------------------------ */
+
+struct sl_hit_rate sl_expect_hits(double share, uint32_t slots)
+{
+    struct sl_hit_rate h = {pow(share, 0.45), pow(share, 0.32), pow(share, 0.25)};
+    if (share < 1 && slots < SL_FEW_SLOTS) {
+        h.low = fmin(h.low, SL_FEW_HITS);
+        h.central = fmin(h.central, SL_FEW_HITS);
+        h.high = fmin(h.high, SL_FEW_HITS);
+    }
+    return h;
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* What some tokens cost. */
+struct work {
+    const struct sl_case *k;
+    double seconds[SLUICE_PARTS];
+    double bytes;        /* weights and cache rows, once per chunk */
+    double experts_used; /* experts gone over, once per layer and chunk */
+    double experts_read; /* of them not in memory */
+};
+
+/*
+ * What a machine needs for matrices of one kind: T vectors take as long as was measured with so
+ * many; between the measured numbers, 1 … 8 and 64, the time is a straight line.
+ */
+struct pace {
+    double one;         /* seconds: BYTES from memory, for one vector */
+    const double *few;  /* multiply-adds per second; NULL: as the block */
+    double block, macs; /* multiply-adds per second; and of one vector */
+};
+
+static double seconds_with(const struct pace *p, double t)
+{
+    if (t <= 1)
+        return p->one;
+    if (t >= BLOCK)
+        return larger(p->one, p->macs * t / p->block);
+    if (!p->few)
+        return larger(p->one, p->macs * t / p->block);
+    double low = floor(fmin(t, FEW)), high = low < FEW ? low + 1 : BLOCK;
+    double before = low > 1 ? low * p->macs / p->few[(int)low - 2] : p->one;
+    double after = high * p->macs / (high < BLOCK ? p->few[(int)high - 2] : p->block);
+    return before + (after - before) * (t - low) / (high - low);
+}
+
+static struct pace pace_of(const struct work *w, enum sl_matrix_part part, int kind)
+{
+    const struct sl_machine *m = w->k->machine;
+    const struct sl_matrices *x = &w->k->sizes->part[part];
+    const double vector[SL_WEIGHT_KINDS] = {m->lut4_vector, m->int8_vector, m->memory_all};
+    const double block[SL_WEIGHT_KINDS] = {m->lut4_block, m->int8_block, m->f32_block};
+    const double *const few[SL_WEIGHT_KINDS] = {m->lut4_few, m->int8_few, NULL};
+    return (struct pace){
+        .one = (double)x->bytes[kind] / vector[kind],
+        .few = few[kind],
+        .block = block[kind],
+        .macs = (double)x->macs[kind],
+    };
+}
+
+static double bytes_of(const struct work *w, enum sl_matrix_part part)
+{
+    double sum = 0;
+    for (int i = 0; i < SL_WEIGHT_KINDS; i++)
+        sum += (double)w->k->sizes->part[part].bytes[i];
+    return sum;
+}
+
+/* The matrices of PART, N vectors each. */
+static void multiply(struct work *w, enum sl_matrix_part part, size_t n, enum sluice_part into)
+{
+    for (int i = 0; i < SL_WEIGHT_KINDS; i++) {
+        struct pace pace = pace_of(w, part, i);
+        w->seconds[into] += seconds_with(&pace, (double)n);
+    }
+    w->bytes += bytes_of(w, part);
+}
+
+/* True when the token at POSITION attends to a selection of keys. */
+static bool selects(const struct sl_case *k, size_t position)
+{
+    return k->session.key_panel_bytes > 0 && position + 1 > k->config->index_topk;
+}
+
+/* The indexer of tokens [position, position + n), all of which select.  One thread chooses for a
+ * query. */
+static void add_selection(struct work *w, size_t position, size_t n)
+{
+    const struct sl_machine *m = w->k->machine;
+    const struct sl_config *c = w->k->config;
+    double queries = (double)n, last = (double)(position + n), threads = (double)m->threads;
+    double keys = last * queries - queries * (queries - 1) / 2; /* of all queries */
+    double bytes = c->layers * ceil(queries / QUERIES_PER_TILE) * ceil(last / SL_KEY_PANEL) *
+                   (double)w->k->session.key_panel_bytes;
+    double macs = c->layers * keys * c->index_heads * c->index_dim;
+    double rounds = ceil(queries / threads) / queries;
+    w->bytes += bytes;
+    w->seconds[SLUICE_PART_INDEXER] += larger(bytes / m->memory_all, macs / m->index_score);
+    w->seconds[SLUICE_PART_TOPK] += c->layers * keys / m->topk * rounds;
+}
+
+static void add_attention(struct work *w, size_t position, size_t n)
+{
+    const struct sl_machine *m = w->k->machine;
+    const struct sl_config *c = w->k->config;
+    size_t end = position + n, topk = c->index_topk;
+    size_t dense = w->k->session.key_panel_bytes ? sl_min(end, sl_max(topk, position)) : end;
+    double first = (double)position + 1, last = (double)dense, sparse = (double)(end - dense);
+    double rows = (first + last) / 2 * (last - first + 1) + sparse * (double)topk;
+    double distinct = sparse > 0 ? fmin((double)end, (double)n * (double)topk) : (double)end;
+    double bytes = c->layers * (double)w->k->session.kv_row_bytes * distinct;
+    double macs = c->layers * rows * c->heads * (2.0 * c->kv_lora + c->rope);
+    w->bytes += bytes;
+    w->seconds[SLUICE_PART_ATTENTION] += larger(bytes / m->memory_all, macs / m->attend);
+    if (sparse > 0)
+        add_selection(w, dense, end - dense);
+}
+
+/*
+ * Experts of which each of N tokens uses SHARE, all equally likely: their numbers of vectors are
+ * binomial.  Adds the time of all ALL experts; returns how many have any vectors.
+ */
+static double multiply_experts(struct work *w, double all, double share, size_t n)
+{
+    double mean = share * (double)n, chance = pow(1 - share, (double)n), touched = all;
+    bool even = mean >= BLOCK || share >= 1; /* or near enough */
+    for (int i = 0; i < SL_WEIGHT_KINDS; i++) {
+        struct pace pace = pace_of(w, SL_M_EXPERT, i);
+        double seconds = even ? seconds_with(&pace, mean) : 0, p = chance;
+        for (size_t v = 1; !even && v <= n; v++) {
+            p *= share / (1 - share) * (double)(n - v + 1) / (double)v;
+            seconds += p * seconds_with(&pace, (double)v);
+        }
+        w->seconds[SLUICE_PART_EXPERTS] += all * seconds;
+    }
+    touched *= 1 - (even ? 0 : chance);
+    w->bytes += touched * bytes_of(w, SL_M_EXPERT);
+    return touched;
+}
+
+static void add_experts(struct work *w, const struct sl_memory_plan *plan, size_t n)
+{
+    const struct sl_config *c = w->k->config;
+    if (plan->moe_layers == 0)
+        return;
+    double used = (double)sl_min(c->experts_used, c->experts), all = c->experts;
+    double hits = n == 1 ? sl_expect_hits(plan->share, plan->slots).central : plan->share;
+    multiply(w, SL_M_ROUTER, n, SLUICE_PART_ROUTER);
+    double touched = multiply_experts(w, all, used / all, n) * plan->moe_layers;
+    multiply(w, SL_M_SHARED, n, SLUICE_PART_SHARED);
+    w->experts_used += touched;
+    w->experts_read += touched * (1 - hits);
+}
+
+/* One pass over tokens [position, position + n). */
+static void add_chunk(struct work *w, const struct sl_memory_plan *plan, size_t position, size_t n)
+{
+    multiply(w, SL_M_PROJECTIONS, n, SLUICE_PART_PROJECTIONS);
+    if (w->k->session.key_panel_bytes)
+        multiply(w, SL_M_INDEX_KEYS, n, SLUICE_PART_PROJECTIONS);
+    if (selects(w->k, position + n - 1))
+        multiply(w, SL_M_INDEX_QUERIES, n, SLUICE_PART_PROJECTIONS);
+    add_attention(w, position, n);
+    multiply(w, SL_M_DENSE, n, SLUICE_PART_DENSE);
+    add_experts(w, plan, n);
+}
+
+static struct sl_speed speed_of(const struct work *w, size_t n)
+{
+    const struct sl_machine *m = w->k->machine;
+    double tokens = (double)n, stride = (double)w->k->sizes->stride, compute = 0;
+    double read = w->experts_read * stride;
+    double drive = larger(m->drive_pread, m->drive_uring) * w->k->drives;
+    struct sl_speed s = {.ram_bytes = (w->bytes + read) / tokens, .drive_bytes = read / tokens};
+    for (int i = 0; i < SLUICE_PARTS; i++) {
+        s.part_seconds[i] = w->seconds[i] / tokens;
+        compute += s.part_seconds[i];
+    }
+    s.part_seconds[SLUICE_PART_IO] = s.drive_bytes / drive;
+    double busy = compute + s.drive_bytes / m->memory_all; /* what is read is written to memory */
+    s.seconds = larger(busy, s.part_seconds[SLUICE_PART_IO]);
+    s.seconds_reading = compute + w->experts_used * stride / m->drive_pread / tokens;
+    if (s.part_seconds[SLUICE_PART_IO] > busy)
+        s.bound = SL_BOUND_DRIVE;
+    else
+        s.bound = s.ram_bytes / m->memory_all > busy / 2 ? SL_BOUND_MEMORY : SL_BOUND_ARITHMETIC;
+    return s;
+}
+
+struct sl_speed sl_predict_prompt(const struct sl_case *k, const struct sl_memory_plan *plan,
+                                  size_t depth, size_t n)
+{
+    struct work w = {.k = k};
+    for (size_t done = 0; done < n; done += k->chunk)
+        add_chunk(&w, plan, depth + done, sl_min(k->chunk, n - done));
+    multiply(&w, SL_M_HEAD, 1, SLUICE_PART_HEAD);
+    return speed_of(&w, n);
+}
+
+struct sl_speed sl_predict_decode(const struct sl_case *k, const struct sl_memory_plan *plan,
+                                  size_t depth)
+{
+    return sl_predict_prompt(k, plan, depth, 1);
+}
+
+/* ---- money ----------------------------------------------------------------------------------- */
+
+struct sl_cost sl_cost_of(const struct sl_prices *p, double seconds_per_token)
+{
+    double seconds = 1e6 * seconds_per_token, kwh = p->watts * seconds / 3.6e6;
+    double life = p->years * 365.25 * 86400;
+    return (struct sl_cost){
+        .kwh = kwh,
+        .energy = kwh * p->kwh,
+        .machine = p->machine * seconds / life,
+    };
+}

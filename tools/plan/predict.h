@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The arithmetic before loading: how memory is divided, what fraction of experts will be found in
+ * it, how long tokens take.  Numbers in, numbers out; docs/planning.md has the formulas.
+ */
+#ifndef SL_TOOLS_PREDICT_H
+#define SL_TOOLS_PREDICT_H
+
+#include "quant/quant.h"
+#include "runtime/model/config.h"
+#include "runtime/sizing.h"
+#include "tools/measure/machine.h"
+
+/* One combination of model, profile, machine and wishes. */
+struct sl_case {
+    const struct sl_config *config;
+    const struct sl_sizes *sizes;
+    const struct sl_machine *machine; /* every rate known; drive_uring may be 0 */
+    struct sl_session_size session;
+    uint64_t memory; /* bytes that may be used in all */
+    size_t chunk;    /* most tokens in one pass */
+    unsigned drives; /* equal ones */
+};
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+struct sl_memory_plan {
+    uint64_t resident; /* weights that every token needs */
+    uint64_t kv, scratch;
+    uint32_t moe_layers;
+    uint32_t slots;      /* experts held per MoE layer */
+    uint64_t slot_bytes; /* of all layers */
+    double share;        /* of the experts that slots hold; 1 when there are none */
+    uint64_t need;       /* the least that a token can be computed with */
+    bool fits;           /* need ≤ memory */
+};
+struct sl_memory_plan sl_divide_memory(const struct sl_case *k);
+
+/* ---- hits ------------------------------------------------------------------------------------ */
+
+/* Fraction of expert uses found in memory: an estimate, with the range of what others measured. */
+struct sl_hit_rate {
+    double low, central, high;
+};
+enum { SL_FEW_SLOTS = 8 }; /* below, what was measured collapses under SL_FEW_HITS */
+#define SL_FEW_HITS 0.3
+struct sl_hit_rate sl_expect_hits(double share, uint32_t slots);
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+enum sl_bound { SL_BOUND_MEMORY, SL_BOUND_ARITHMETIC, SL_BOUND_DRIVE };
+extern const char *const sl_bound_names[];
+
+/* Per token, mean over the tokens asked for. */
+struct sl_speed {
+    double seconds;                    /* experts that are not held are read while computing */
+    double seconds_reading;            /* every expert is read, then computed with: as the pread
+                                        * reader of this build does it */
+    double part_seconds[SLUICE_PARTS]; /* computing; SLUICE_PART_IO: reading */
+    double ram_bytes;                  /* weights and cache rows gone over, and read experts */
+    double drive_bytes;
+    enum sl_bound bound;
+};
+
+/* N tokens of a prompt, computed in chunks, after DEPTH others. */
+struct sl_speed sl_predict_prompt(const struct sl_case *k, const struct sl_memory_plan *plan,
+                                  size_t depth, size_t n);
+
+/* One token of an answer after DEPTH others. */
+struct sl_speed sl_predict_decode(const struct sl_case *k, const struct sl_memory_plan *plan,
+                                  size_t depth);
+
+/* ---- money ----------------------------------------------------------------------------------- */
+
+struct sl_prices {
+    double watts;   /* of the whole machine at work */
+    double kwh;     /* price of energy */
+    double machine; /* price of the machine … */
+    double years;   /* … which is used up after so many years of work */
+};
+
+struct sl_cost {
+    double kwh;     /* per million tokens */
+    double energy;  /* money for them */
+    double machine; /* share of the machine's price */
+};
+struct sl_cost sl_cost_of(const struct sl_prices *prices, double seconds_per_token);
+
+#endif
