@@ -220,10 +220,10 @@ struct making {
     const struct shards *k;
     struct sl_writer writer;
     const struct tensor *t;
-    struct sl_noise_codes codes;
-    int exponent;   /* FP8 codes times 2^exponent have the wanted deviation */
-    float size;     /* BF16 weights are uniform in [−size, size) */
-    uint64_t first; /* piece at OUT */
+    unsigned doubled; /* for sl_noise_e4m3() */
+    int exponent;     /* FP8 codes times 2^exponent have the wanted deviation */
+    float size;       /* BF16 weights are uniform in [−size, size) */
+    uint64_t first;   /* piece at OUT */
     uint8_t *out;
     struct sluice_err *err;
 };
@@ -269,7 +269,7 @@ static void fill_pieces(void *arg, size_t begin, size_t end, unsigned thread)
         else if (t->scales)
             fill_scales(m, &state, out, n);
         else if (t->dtype == SL_F8_E4M3)
-            sl_noise_e4m3(&state, &m->codes, out, n);
+            sl_noise_e4m3(&state, m->doubled, out, n);
         else
             sl_noise_bf16(&state, m->size, out, n);
     }
@@ -282,7 +282,7 @@ static void prepare(struct making *m)
     size_t inputs = sl_checkpoint_shape_of(&m->k->c.config, role).cols;
     float deviation = role == SL_EMBED ? 1 : sl_synth_deviation(role, inputs);
     m->size = deviation * sqrtf(3);
-    sl_noise_codes_make(&m->codes, frexpf(deviation * sqrtf(6) / 448, &m->exponent));
+    m->doubled = sl_noise_e4m3_fit(deviation, &m->exponent);
 }
 
 static int write_tensor(void *arg, const struct tensor *t)
