@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,14 +75,14 @@ static int choose_compute(struct sl_evaluation *e)
         e->stream[i].compute.team = sl_team_make(e->opts->threads);
         e->stream[i].types = (struct sl_cache_types){cache[i], select ? cache[i] : 0};
     }
-    e->report->multiplier = "kernels";
+    snprintf(e->report->multiplier, sizeof e->report->multiplier, "kernels");
     if (e->opts->exact)
         return 0;
     int status = sl_onednn_open(&e->multiplier, e->err);
     if (status < 0)
         return status == SLUICE_EUNSUPPORTED ? 0 : status;
     e->stream[SL_REFERENCE].compute.multiplier = e->multiplier;
-    e->report->multiplier = e->multiplier->name;
+    snprintf(e->report->multiplier, sizeof e->report->multiplier, "%s", e->multiplier->name);
     return 0;
 }
 
