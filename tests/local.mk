@@ -13,7 +13,7 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machin
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
-    tests/cli/conversion.sh
+    tests/cli/conversion.sh tests/cli/synth.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
