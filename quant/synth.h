@@ -16,6 +16,8 @@ static inline uint64_t sl_noise(uint64_t *state)
     return x ^ x >> 31;
 }
 
+enum { SL_NOISE_PIECE = 64 << 10 }; /* bytes made from one seed where there are no panels */
+
 /* The state for piece PIECE of tensor WHICH (0, 1) of ROLE: each piece is made by itself. */
 uint64_t sl_noise_seed(enum sl_role role, unsigned which, uint32_t layer, uint32_t expert,
                        uint64_t piece);
