@@ -221,6 +221,8 @@ struct sl_maker {
                   struct sl_writer *writer, struct sluice_err *err);
 };
 
+extern const struct sl_maker sl_from_checkpoint;
+
 struct sl_conversion {
     const struct sl_maker *make;
     const struct sl_checkpoint *checkpoint; /* NULL: synthetic, with the text of its config.json */
@@ -252,6 +254,13 @@ int sl_convert_matrix(struct sl_conversion *c, enum sl_role role, uint32_t layer
 int sl_matrix_fits_bf16(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
                         uint32_t expert, bool *exact, struct sluice_err *err);
 
+/* files.c.  The packing that ROLE (no expert's), and the one that LAYER's experts get in C's
+ * profile. */
+int sl_choose_packing(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
+                      struct sl_packing *p, struct sluice_err *err);
+int sl_choose_layout(const struct sl_conversion *c, uint32_t layer, struct sl_expert_layout *layout,
+                     struct sluice_err *err);
+
 /* files.c.  The embedding's dtype. */
 int sl_embedding_dtype(const struct sl_conversion *c, enum sl_dtype *dtype, struct sluice_err *err);
 
@@ -260,6 +269,12 @@ int sl_convert_embedding(struct sl_conversion *c, enum sl_dtype dtype, struct sl
                          float *scales, struct sl_error *error, struct sluice_err *err);
 int sl_convert_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer,
                       struct sl_writer *writer, struct sluice_err *err);
+int sl_read_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer, float *out,
+                   struct sluice_err *err);
+
+/* convert.c.  Opens the checkpoint SOURCE, the caller's to close: configuration, plan, digest. */
+int sl_open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint, const char *source,
+                   struct sluice_err *err);
 
 /*
  * convert.c.  Open: threads, kernels, PROFILE, the recipe's digest; make, opts and dest are set.

@@ -277,8 +277,8 @@ static int check_files(struct sl_conversion *c, bool *finished, struct sluice_er
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
-static int open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint,
-                       const char *source, struct sluice_err *err)
+int sl_open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint, const char *source,
+                   struct sluice_err *err)
 {
     int status = sl_checkpoint_open(checkpoint, source, err);
     if (status < 0)
@@ -442,7 +442,7 @@ static int print_recipe(struct sl_conversion *c, struct sluice_err *err)
     return 0;
 }
 
-static const struct sl_maker from_checkpoint = {
+const struct sl_maker sl_from_checkpoint = {
     .matrix = sl_convert_matrix,
     .fits_bf16 = sl_matrix_fits_bf16,
     .embedding = sl_convert_embedding,
@@ -492,13 +492,13 @@ int sl_quantize(const char *source, const char *dest, const struct sl_quantize_o
     report = report ? report : &unwanted;
     *report = (struct sl_quantize_report){0};
     struct sl_conversion c = {
-        .make = &from_checkpoint,
+        .make = &sl_from_checkpoint,
         .opts = opts ? opts : &defaults,
         .dest = dest,
     };
     int status = sl_conversion_open(&c, c.opts->profile, err);
     if (status == 0)
-        status = open_source(&c, &checkpoint, source, err);
+        status = sl_open_source(&c, &checkpoint, source, err);
     if (status == 0)
         status = sl_conversion_run(&c, report, err);
     report->source_bytes = c.plan.source_bytes;

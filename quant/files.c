@@ -53,18 +53,24 @@ static int each_tensor(struct resident *r, tensor_fn *const visit[N_PARTS])
     return 0;
 }
 
-static int declare_matrix(struct resident *r, enum sl_role role, const char *name)
+int sl_choose_packing(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
+                      struct sl_packing *p, struct sluice_err *err)
 {
-    struct sl_conversion *c = r->c;
-    bool exact = false, mtp = r->file->layer >= c->config.layers;
-    char text[256];
+    bool exact = false;
     int status = 0;
     if (sl_profile_is_reference(c->profile))
-        status = c->make->fits_bf16(c, role, r->file->layer, 0, &exact, r->err);
+        status = c->make->fits_bf16(c, role, layer, 0, &exact, err);
+    *p = sl_profile_packing(c->profile, &c->config, role, layer >= c->config.layers, exact);
+    return status;
+}
+
+static int declare_matrix(struct resident *r, enum sl_role role, const char *name)
+{
+    struct sl_packing *p = &r->packing[role];
+    char text[256];
+    int status = sl_choose_packing(r->c, role, r->file->layer, p, r->err);
     if (status < 0)
         return status;
-    struct sl_packing *p = &r->packing[role];
-    *p = sl_profile_packing(c->profile, &c->config, role, mtp, exact);
     sl_packing_print(p, text);
     uint64_t bytes = sl_packing_bytes(p); /* panels are multiples of 64 bytes: no padding */
     status = sl_writer_add(&r->writer, name, SL_U8, 1, &bytes, true, r->err);
@@ -192,27 +198,27 @@ struct experts {
 };
 
 /* One packing for all experts of the layer: BF16 only if it is exact for each. */
-static int choose_packing(struct experts *e, enum sl_role role, struct sl_packing *p,
-                          struct sluice_err *err)
+static int choose_for_experts(const struct sl_conversion *c, enum sl_role role, uint32_t layer,
+                              struct sl_packing *p, struct sluice_err *err)
 {
-    struct sl_conversion *c = e->c;
     bool exact = sl_profile_is_reference(c->profile);
     for (uint32_t i = 0; exact && i < c->config.experts; i++) {
-        int status = c->make->fits_bf16(c, role, e->layer, i, &exact, err);
+        int status = c->make->fits_bf16(c, role, layer, i, &exact, err);
         if (status < 0)
             return status;
     }
-    *p = sl_profile_packing(c->profile, &c->config, role, e->layer >= c->config.layers, exact);
+    *p = sl_profile_packing(c->profile, &c->config, role, layer >= c->config.layers, exact);
     return 0;
 }
 
-static int choose_layout(struct experts *e, struct sluice_err *err)
+int sl_choose_layout(const struct sl_conversion *c, uint32_t layer, struct sl_expert_layout *layout,
+                     struct sluice_err *err)
 {
-    int status = choose_packing(e, SL_EXPERT_GATE_UP, &e->layout.gate_up, err);
+    int status = choose_for_experts(c, SL_EXPERT_GATE_UP, layer, &layout->gate_up, err);
     if (status == 0)
-        status = choose_packing(e, SL_EXPERT_DOWN, &e->layout.down, err);
+        status = choose_for_experts(c, SL_EXPERT_DOWN, layer, &layout->down, err);
     if (status == 0)
-        sl_expert_layout_fill(&e->layout);
+        sl_expert_layout_fill(layout);
     return status;
 }
 
@@ -284,7 +290,7 @@ static int write_experts(struct sl_conversion *c, const struct sl_plan_file *fil
 {
     struct experts e = {.c = c, .layer = file->layer, .writer.file.fd = -1};
     size_t n = c->config.experts;
-    int status = choose_layout(&e, err);
+    int status = sl_choose_layout(c, e.layer, &e.layout, err);
     if (status == 0)
         status = allocate_experts(&e, err);
     if (status == 0)
@@ -311,7 +317,7 @@ static int measure_experts(struct sl_conversion *c, const struct sl_plan_file *f
                            uint64_t *bytes, struct sluice_err *err)
 {
     struct experts e = {.c = c, .layer = file->layer, .writer.file.fd = -1};
-    int status = choose_layout(&e, err);
+    int status = sl_choose_layout(c, e.layer, &e.layout, err);
     if (status == 0)
         status = declare_experts(&e, err);
     if (status == 0)

@@ -6,4 +6,5 @@ libquant_la_SOURCES = \
     quant/quant.h quant/conversion.h \
     quant/work.c quant/profile.c quant/source.c quant/panel.c quant/matrix.c quant/rows.c \
     quant/writer.c quant/plan.c quant/files.c quant/finish.c quant/room.c quant/convert.c \
-    quant/synth.c
+    quant/synth.c \
+    quant/evaluation.h quant/evaluate.c quant/evaluate_reference.c quant/evaluate_compare.c

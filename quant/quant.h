@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* quant.h: the door of quant/: published checkpoint → container, in one pass of bounded memory. */
+/* quant.h: the door of quant/: published checkpoint → container, in one pass of bounded memory; and
+ * how far the container's predictions are from the checkpoint's. */
 #ifndef SL_QUANT_H
 #define SL_QUANT_H
 
@@ -56,6 +57,83 @@ struct sl_synth_opts {
  */
 int sl_synthesize(const char *dest, const struct sl_synth_opts *opts,
                   struct sl_quantize_report *report, struct sluice_err *err);
+
+/* ---- evaluation ------------------------------------------------------------------------------ */
+
+/* A sample's mean and spread, number by number. */
+struct sl_sample {
+    uint64_t n;
+    double mean;
+    double squares; /* Σ (x − mean)² */
+};
+void sl_sample_add(struct sl_sample *s, double x);
+double sl_sample_error(const struct sl_sample *s); /* standard error of the mean; 0 for n < 2 */
+
+/* −ln p(TOKEN), where p = softmax(logits[vocab]). */
+double sl_surprise(const float *logits, size_t vocab, int32_t token);
+
+/* What an evaluation holds in memory, in bytes; nothing of it grows with the number of layers. */
+struct sl_evaluate_memory {
+    uint64_t hidden;  /* the hidden states of all tokens, twice */
+    uint64_t weights; /* one layer of both models, without routed experts; the largest */
+    uint64_t experts; /* routed experts at hand */
+    uint64_t scratch; /* caches of one layer and scratch of a chunk, of both */
+    uint64_t head;    /* both output heads and some rows of logits: after the layers */
+    uint64_t total;   /* hidden + max(weights + experts + scratch, head) */
+};
+
+enum { SL_EVALUATE_CONTEXT = 2048, SL_EVALUATE_CHUNK = 512 };
+
+struct sl_evaluate_opts {
+    size_t context; /* tokens of a sequence; 0: SL_EVALUATE_CONTEXT, or the model's limit if less */
+    size_t chunk;   /* most tokens computed in one pass; 0: SL_EVALUATE_CHUNK */
+    unsigned threads; /* 0: every processor this process may use */
+    uint64_t memory;  /* bytes that may be used; 0: what the system says it has */
+    void *user;
+    /* Once, before the work. */
+    void (*begin)(void *user, const struct sl_evaluate_memory *memory);
+    /* LAYER of report->layers is at work (the last number: the output heads); DONE of TOTAL
+     * chunks' tokens.  A non-zero return stops with SLUICE_ECANCELLED. */
+    int (*progress)(void *user, uint32_t layer, uint64_t done, uint64_t total);
+    /* The logits of token TOKEN under both models: float[vocab]. */
+    void (*logits)(void *user, size_t token, const float *reference, const float *candidate);
+};
+
+struct sl_evaluate_layer {
+    double output_error; /* ‖candidate − reference‖ / ‖reference‖ of the hidden states */
+    double router_overlap;    /* mean Jaccard index of the chosen experts; 1 without experts */
+    double selection_overlap; /* mean share of selected keys in common; 1 without selections */
+    uint64_t routes;          /* tokens routed */
+    uint64_t selections;      /* queries that attended to selected keys only */
+};
+
+struct sl_evaluate_report {
+    size_t tokens, context;
+    uint32_t layers;
+    struct sl_evaluate_memory memory;
+    struct sl_sample kl; /* KL(reference ‖ candidate) in nats, of every token's prediction */
+    double kl_median, kl_99, kl_999, kl_max;
+    double top1; /* share of tokens with the same most likely successor */
+    /* Over the tokens that have a successor in their sequence: */
+    struct sl_sample surprise_reference, surprise_candidate; /* −ln p(successor) */
+    struct sl_sample surprise_difference;                    /* candidate − reference */
+    double rms_dp; /* of p_candidate(successor) − p_reference(successor) */
+    double seconds;
+    double *kl_of;                   /* [tokens] */
+    struct sl_evaluate_layer *layer; /* [layers] */
+};
+
+/*
+ * Compares the container with the checkpoint it was made from (refused for another one) over
+ * TOKENS[0..n), n ≥ 2, cut into sequences that each begin at position 0.  Goes through the layers
+ * once, with the hidden states of all tokens under both models.  The reference computes as the
+ * profile `reference` does, the container as a session with default options.  The report is the
+ * caller's to release, also after an error.  SLUICE_ENOMEM when the memory would not do.
+ */
+int sl_evaluate(const char *container, const char *checkpoint, const int32_t *tokens, size_t n,
+                const struct sl_evaluate_opts *opts, struct sl_evaluate_report *report,
+                struct sluice_err *err);
+void sl_evaluate_release(struct sl_evaluate_report *report);
 
 /* Names and one-line descriptions of the profiles; returns false past the last. */
 bool sl_profile_list(size_t i, const char **name, const char **text);

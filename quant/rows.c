@@ -132,27 +132,29 @@ int sl_convert_embedding(struct sl_conversion *c, enum sl_dtype dtype, struct sl
     return status;
 }
 
-int sl_convert_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer,
-                      struct sl_writer *writer, struct sluice_err *err)
+int sl_read_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer, float *out,
+                   struct sluice_err *err)
 {
     struct sl_input in;
     int status = sl_input_open(&in, c->checkpoint, &c->config, role, 0, layer, 0, err);
     if (status == 0)
         status = sl_buffer_reserve(&c->raw, in.row_bytes, err);
     if (status == 0)
-        status = sl_buffer_reserve(&c->packed, in.cols * sizeof(float), err);
-    if (status == 0)
         status = sl_input_read(&in, 0, 1, c->raw.data, err);
-    if (status < 0)
-        goto done;
-    if (!sl_input_decode(&in, c->fitting.ops, c->raw.data, 0, 0, in.cols,
-                         (float *)(void *)c->packed.data))
+    if (status == 0 && !sl_input_decode(&in, c->fitting.ops, c->raw.data, 0, 0, in.cols, out))
         status = sl_input_explain(&in, c->fitting.ops, c->raw.data, 0, err);
     if (status == 0)
-        status = sl_writer_append(writer, c->packed.data, in.cols * sizeof(float), err);
-    if (status == 0)
         status = sl_conversion_progress(c, in.row_bytes, err);
-done:
     sl_input_close(&in);
     return status;
+}
+
+int sl_convert_vector(struct sl_conversion *c, enum sl_role role, uint32_t layer,
+                      struct sl_writer *writer, struct sluice_err *err)
+{
+    size_t bytes = sl_checkpoint_shape_of(&c->config, role).cols * sizeof(float);
+    int status = sl_buffer_reserve(&c->packed, bytes, err);
+    if (status == 0)
+        status = sl_read_vector(c, role, layer, (float *)(void *)c->packed.data, err);
+    return status < 0 ? status : sl_writer_append(writer, c->packed.data, bytes, err);
 }

@@ -8,6 +8,7 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "runtime/model/rung.h"
+#include "runtime/moe/moe.h"
 
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -28,24 +29,6 @@ const char *sluice_kernel(size_t i, const char **instructions, struct sluice_err
     return rung ? sl_kernel_name(rung->ops, i, instructions) : NULL;
 }
 
-/* Expert blocks of LAYER must have the shapes that the configuration demands. */
-static int check_expert_shapes(const sluice_engine *e, unsigned layer, struct sluice_err *err)
-{
-    const struct sl_config *c = &e->weights->config;
-    const struct sl_expert_layout *layout = sl_experts_layout(e->experts, layer);
-    uint32_t found = sl_experts_count(e->experts, layer);
-    if (found == c->experts && sl_shape_fits(c, SL_EXPERT_GATE_UP, &layout->gate_up) &&
-        sl_shape_fits(c, SL_EXPERT_DOWN, &layout->down))
-        return 0;
-    char name[64];
-    sl_experts_file(name, layer);
-    return sl_fail(err, SLUICE_EFORMAT,
-                   "%s/%s: %u experts of [%u, %u] and [%u, %u]; config.json demands %u of inner "
-                   "size %u and hidden size %u",
-                   e->dir, name, found, layout->gate_up.rows, layout->gate_up.cols,
-                   layout->down.rows, layout->down.cols, c->experts, c->moe_inner, c->hidden);
-}
-
 static int open_experts(sluice_engine *e, enum sluice_reader reader, struct sluice_err *err)
 {
     const struct sl_config *c = &e->weights->config;
@@ -55,7 +38,7 @@ static int open_experts(sluice_engine *e, enum sluice_reader reader, struct slui
     int status = sl_experts_open(&e->experts, e->dir, e->weights->manifest, first, n, reader,
                                  sl_max(2 * c->experts_used, MIN_WAVE), err);
     for (unsigned i = 0; status == 0 && i < n; i++)
-        status = check_expert_shapes(e, first + i, err);
+        status = sl_experts_check(e->experts, c, e->dir, first + i, err);
     return status;
 }
 

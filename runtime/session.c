@@ -25,7 +25,7 @@ static enum sl_cache cache_type(const sluice_engine *e, enum sluice_cache_type w
     case SLUICE_CACHE_AUTO:
         break;
     }
-    return strcmp(e->weights->manifest->profile, "reference") == 0 ? SL_CACHE_F32 : SL_CACHE_INT8;
+    return sl_default_cache(e->weights);
 }
 
 /* Everything the session owns; runs in both passes of the arena. */

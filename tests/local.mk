@@ -11,11 +11,11 @@ unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machin
     tests/unit/test_stream tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
-    tests/model/test_synth
+    tests/model/test_synth tests/model/test_evaluate
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
-    tests/cli/conversion.sh
+    tests/cli/conversion.sh tests/cli/evaluate.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
-fault_programs = tests/fault/damage tests/fault/memory
+fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/qemu/x86.sh tests/qemu/aarch64.sh tests/cli/common.sh tests/cli/example.c tests/random.h
@@ -123,6 +123,10 @@ tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)
 
+tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
+tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_evaluate_LDADD = $(model_libs)
+
 process = tests/fault/process.h tests/fault/process.c $(scratch)
 tests_fault_damage_SOURCES = tests/fault/damage.c $(process)
 tests_fault_damage_CPPFLAGS = $(cmocka_cppflags)
@@ -131,6 +135,10 @@ tests_fault_damage_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 tests_fault_memory_SOURCES = tests/fault/memory.c $(process)
 tests_fault_memory_CPPFLAGS = $(cmocka_cppflags)
 tests_fault_memory_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_fault_layers_SOURCES = tests/fault/layers.c $(process)
+tests_fault_layers_CPPFLAGS = $(cmocka_cppflags)
+tests_fault_layers_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 include tests/fuzz/local.mk
 

@@ -33,5 +33,6 @@ sluice_SOURCES = \
     tools/run/verb_run.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \
-    tools/eval/verb_eval.c tools/eval/eval.h tools/eval/verb_logits.c
+    tools/eval/verb_eval.c tools/eval/eval.h tools/eval/verb_logits.c \
+    tools/eval/sequences.h tools/eval/sequences.c tools/eval/verb_ppl.c tools/eval/verb_kld.c
 sluice_LDADD = libtools.la libquant.la libruntime.la

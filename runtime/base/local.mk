@@ -7,4 +7,5 @@ libbase_la_SOURCES = \
     runtime/base/err.h runtime/base/err.c \
     runtime/base/file.h runtime/base/file.c \
     runtime/base/json.h runtime/base/json.c \
+    runtime/base/meminfo.h runtime/base/meminfo.c \
     runtime/base/team.h runtime/base/team.c

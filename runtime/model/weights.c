@@ -201,13 +201,10 @@ static int open_head(struct opening *o, struct sl_embedding *embedding)
     return status;
 }
 
-int sl_weights_open(struct sl_weights **out, const char *dir, bool with_mtp, struct sluice_err *err)
+/* Everything but layers. */
+static int open_container(struct sl_weights *w, const char *dir, struct sluice_err *err)
 {
-    struct opening o = {.dir = dir, .err = err};
-    struct sl_weights *w = *out = calloc(1, sizeof *w);
-    if (!w)
-        return sl_fail_nomem(err, "weights", sizeof *w);
-    o.w = w;
+    struct opening o = {.w = w, .dir = dir, .out = &w->head, .err = err};
     int status = sl_manifest_open(&w->manifest, dir, err);
     if (status == 0)
         status = check_copied_files(w->manifest, dir, err);
@@ -215,24 +212,53 @@ int sl_weights_open(struct sl_weights **out, const char *dir, bool with_mtp, str
         status = sl_fail(err, SLUICE_EFORMAT, "%s: does not list config.json", w->manifest->path);
     if (status == 0)
         status = sl_config_read(&w->config, dir, err);
-    if (status == 0 && with_mtp && w->config.mtp_layers == 0)
-        status = sl_fail(err, SLUICE_EARG, "%s: the model has no MTP layer", dir);
+    return status < 0 ? status : open_head(&o, &w->embedding);
+}
+
+int sl_weights_open_head(struct sl_weights **out, const char *dir, struct sluice_err *err)
+{
+    struct sl_weights *w = *out = calloc(1, sizeof *w);
+    if (!w)
+        return sl_fail_nomem(err, "weights", sizeof *w);
+    int status = open_container(w, dir, err);
     if (status < 0)
+        sl_weights_close(out);
+    return status;
+}
+
+int sl_layer_open(struct sl_layer_weights *out, const struct sl_weights *w, const char *dir,
+                  uint32_t layer, struct sluice_err *err)
+{
+    struct opening o = {.w = w, .dir = dir, .out = out, .layer = layer, .err = err};
+    *out = (struct sl_layer_weights){0};
+    return open_layer(&o);
+}
+
+void sl_layer_close(struct sl_layer_weights *layer)
+{
+    sl_map_close(&layer->map);
+    *layer = (struct sl_layer_weights){0};
+}
+
+int sl_weights_open(struct sl_weights **out, const char *dir, bool with_mtp, struct sluice_err *err)
+{
+    int status = sl_weights_open_head(out, dir, err);
+    if (status < 0)
+        return status;
+    struct sl_weights *w = *out;
+    if (with_mtp && w->config.mtp_layers == 0) {
+        status = sl_fail(err, SLUICE_EARG, "%s: the model has no MTP layer", dir);
         goto fail;
+    }
     w->n_layers = w->config.layers + (with_mtp ? 1 : 0);
     w->layers = calloc(w->n_layers, sizeof *w->layers);
     if (!w->layers) {
         status = sl_fail_nomem(err, "layer table", w->n_layers * sizeof *w->layers);
         goto fail;
     }
-    o.out = &w->head;
-    if ((status = open_head(&o, &w->embedding)) < 0)
-        goto fail;
-    for (o.layer = 0; o.layer < w->n_layers; o.layer++) {
-        o.out = &w->layers[o.layer];
-        if ((status = open_layer(&o)) < 0)
+    for (uint32_t layer = 0; layer < w->n_layers; layer++)
+        if ((status = sl_layer_open(&w->layers[layer], w, dir, layer, err)) < 0)
             goto fail;
-    }
     return 0;
 fail:
     sl_weights_close(out);
@@ -245,12 +271,17 @@ void sl_weights_close(struct sl_weights **out)
     if (!w)
         return;
     for (uint32_t i = 0; w->layers && i < w->n_layers; i++)
-        sl_map_close(&w->layers[i].map);
-    sl_map_close(&w->head.map);
+        sl_layer_close(&w->layers[i]);
+    sl_layer_close(&w->head);
     free(w->layers);
     sl_manifest_close(&w->manifest);
     free(w);
     *out = NULL;
+}
+
+enum sl_cache sl_default_cache(const struct sl_weights *w)
+{
+    return strcmp(w->manifest->profile, "reference") == 0 ? SL_CACHE_F32 : SL_CACHE_INT8;
 }
 
 void sl_embed(const struct sl_weights *w, const struct sl_ops *ops, int32_t token, float *out)

@@ -40,8 +40,20 @@ struct sl_weights {
 int sl_weights_open(struct sl_weights **w, const char *dir, bool with_mtp, struct sluice_err *err);
 void sl_weights_close(struct sl_weights **w);
 
+/* The same without layers (n_layers is 0): manifest, configuration, embedding and head. */
+int sl_weights_open_head(struct sl_weights **w, const char *dir, struct sluice_err *err);
+
+/* Opens one layer (config.layers: the MTP layer) of the container DIR that W is the head of.  To be
+ * closed, also after an error. */
+int sl_layer_open(struct sl_layer_weights *layer, const struct sl_weights *w, const char *dir,
+                  uint32_t number, struct sluice_err *err);
+void sl_layer_close(struct sl_layer_weights *layer);
+
 /* out[hidden] = the embedding of TOKEN. */
 void sl_embed(const struct sl_weights *w, const struct sl_ops *ops, int32_t token, float *out);
+
+/* The caches of a session that asks for none in particular. */
+enum sl_cache sl_default_cache(const struct sl_weights *w);
 
 /* True when P is a matrix of the shape that the configuration gives ROLE. */
 bool sl_shape_fits(const struct sl_config *c, enum sl_role role, const struct sl_packing *p);

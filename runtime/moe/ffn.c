@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/base/arith.h"
+#include "runtime/base/err.h"
 #include "runtime/moe/moe.h"
 
 static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t capacity,
@@ -44,6 +45,23 @@ void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
     m->blocks = sl_arena_take(arena, wave, sizeof *m->blocks);
     m->matrices = sl_arena_take(arena, 2 * wave, sizeof *m->matrices);
     m->products = sl_arena_take(arena, wave, sizeof *m->products);
+}
+
+int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, const char *dir,
+                     unsigned layer, struct sluice_err *err)
+{
+    const struct sl_expert_layout *layout = sl_experts_layout(x, layer);
+    uint32_t found = sl_experts_count(x, layer);
+    if (found == c->experts && sl_shape_fits(c, SL_EXPERT_GATE_UP, &layout->gate_up) &&
+        sl_shape_fits(c, SL_EXPERT_DOWN, &layout->down))
+        return 0;
+    char name[64];
+    sl_experts_file(name, layer);
+    return sl_fail(err, SLUICE_EFORMAT,
+                   "%s/%s: %u experts of [%u, %u] and [%u, %u]; config.json demands %u of inner "
+                   "size %u and hidden size %u",
+                   dir, name, found, layout->gate_up.rows, layout->gate_up.cols, layout->down.rows,
+                   layout->down.cols, c->experts, c->moe_inner, c->hidden);
 }
 
 /* ---- one network ---------------------------------------------------------------------------- */

@@ -58,6 +58,10 @@ struct sl_moe {
     struct sl_product *products;  /* [wave] */
 };
 
+/* Blocks of LAYER, from the container DIR, must have the shapes that the configuration demands. */
+int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, const char *dir,
+                     unsigned layer, struct sluice_err *err);
+
 /* Takes scratch from ARENA; config, compute, experts and chunk are set before. */
 void sl_moe_take(struct sl_moe *m, struct sl_arena *arena);
 

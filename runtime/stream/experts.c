@@ -1,37 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* The experts of a model: files, one reader, and the slots that reads land in. */
-#include <stdio.h>
+/* The experts of a model: files and one reader, or a source, and the slots that blocks land in. */
 #include <stdlib.h>
 
 #include "runtime/base/arena.h"
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/base/meminfo.h"
 #include "runtime/stream/stream.h"
 
 struct sl_experts {
     unsigned first, n;
-    struct sl_expert_file *files; /* [n] */
-    const struct sl_reader_ops *ops;
+    struct sl_expert_file *files;    /* [n] */
+    const struct sl_reader_ops *ops; /* NULL: a source */
     struct sl_reader *reader;
+    struct sl_expert_source source;
     size_t wave;
-    struct sl_arena slots; /* wave blocks of the largest stride, if the reader wants them */
+    struct sl_arena slots; /* wave blocks of the largest stride, unless the reader has its own */
     struct sl_read reads[SL_READS];
     struct sl_experts_use use;
 };
-
-/* MemAvailable of /proc/meminfo in bytes; 0 when unknown. */
-static uint64_t available_memory(void)
-{
-    char line[256];
-    unsigned long long kib = 0;
-    FILE *f = fopen("/proc/meminfo", "re");
-    if (!f)
-        return 0;
-    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
-        ;
-    fclose(f);
-    return kib * 1024;
-}
 
 static uint64_t total_bytes(const struct sl_experts *x, uint64_t *largest)
 {
@@ -63,8 +50,6 @@ static int open_files(struct sl_experts *x, const char *dir, const struct sl_man
 static int open_slots(struct sl_experts *x, uint64_t largest, struct sluice_err *err)
 {
     uint8_t *slot = NULL;
-    if (!x->ops->needs_buffers)
-        return 0;
     sl_arena_take(&x->slots, x->wave, largest);
     int status = sl_arena_allocate(&x->slots, "expert slots", err);
     if (status < 0)
@@ -91,14 +76,35 @@ int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_ma
         goto fail;
     total = total_bytes(x, &largest);
     if (kind == SLUICE_READER_AUTO)
-        kind = total <= available_memory() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
+        kind = total <= sl_available_memory() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
     x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
-    if ((status = open_slots(x, largest, err)) < 0 ||
+    if ((x->ops->needs_buffers && (status = open_slots(x, largest, err)) < 0) ||
         (status = x->ops->open(&x->reader, x->files, n, err)) < 0)
         goto fail;
     return 0;
 fail:
     sl_experts_close(out);
+    return status;
+}
+
+/* A file that is none holds the layout. */
+int sl_experts_open_source(struct sl_experts **out, const struct sl_expert_source *source,
+                           size_t wave, struct sluice_err *err)
+{
+    struct sl_experts *x = *out = calloc(1, sizeof *x);
+    if (!x || !(x->files = calloc(1, sizeof *x->files))) {
+        sl_experts_close(out);
+        return sl_fail_nomem(err, "experts", sizeof *x);
+    }
+    x->first = source->layer;
+    x->n = 1;
+    x->files[0] = (struct sl_expert_file){
+        .fd = -1, .layer = source->layer, .n_experts = source->n_experts, .layout = source->layout};
+    x->source = *source;
+    x->wave = sl_min(sl_max(wave, 1), SL_READS);
+    int status = open_slots(x, source->layout.stride, err);
+    if (status < 0)
+        sl_experts_close(out);
     return status;
 }
 
@@ -129,7 +135,7 @@ uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer)
 
 const char *sl_experts_reader(const struct sl_experts *x)
 {
-    return x->ops->name;
+    return x->ops ? x->ops->name : "source";
 }
 
 size_t sl_experts_wave(const struct sl_experts *x)
@@ -142,11 +148,25 @@ struct sl_experts_use sl_experts_use(const struct sl_experts *x)
     return x->use;
 }
 
+static int make_blocks(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                       const uint8_t **blocks, struct sluice_err *err)
+{
+    int status = 0;
+    for (size_t i = 0; status == 0 && i < n; i++) {
+        status = x->source.make(x->source.user, layer, ids[i], x->reads[i].buffer, err);
+        blocks[i] = x->reads[i].buffer;
+        x->use.misses++;
+    }
+    return status;
+}
+
 int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
                      const uint8_t **blocks, struct sluice_err *err)
 {
     size_t submitted = 0;
     int status = 0;
+    if (!x->ops)
+        return make_blocks(x, layer, ids, n, blocks, err);
     for (; submitted < n; submitted++) {
         struct sl_read *read = &x->reads[submitted];
         read->file = &x->files[layer - x->first];

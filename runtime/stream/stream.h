@@ -87,6 +87,21 @@ int sl_experts_open(struct sl_experts **x, const char *dir, const struct sl_mani
                     struct sluice_err *err);
 void sl_experts_close(struct sl_experts **x);
 
+/* Experts of one layer that are made on demand instead of read. */
+struct sl_expert_source {
+    void *user;
+    unsigned layer;
+    uint32_t n_experts;
+    struct sl_expert_layout layout;
+    /* Writes the block of EXPERT, layout.stride bytes. */
+    int (*make)(void *user, unsigned layer, uint32_t expert, uint8_t *block,
+                struct sluice_err *err);
+};
+
+/* The same over SOURCE, which is copied: blocks are made when they are fetched, each time. */
+int sl_experts_open_source(struct sl_experts **x, const struct sl_expert_source *source,
+                           size_t wave, struct sluice_err *err);
+
 /* Layout of the blocks of layer LAYER. */
 const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, unsigned layer);
 uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer);

@@ -49,7 +49,7 @@ law text        base
 law sample      base
 law layer       base container stream model attention moe text sample simd
 law top         layer base container stream model attention moe text sample simd
-law quant       base container model layer simd
+law quant       base container stream model layer simd
 law tools       quant base simd runtime/container/container.h runtime/model/config.h
 law tools       runtime/model/rung.h
 law api

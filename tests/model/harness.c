@@ -120,24 +120,29 @@ static void remove_scratch(void)
         fprintf(stderr, "could not remove %s\n", scratch);
 }
 
+const char *checkpoint(const char *model)
+{
+    static char source[SL_PATH_MAX];
+    bool demo = strcmp(model, "demo") == 0;
+    snprintf(source, sizeof source, demo ? "%s/demo" : "%s/tests/golden/%s/checkpoint", top(),
+             model);
+    return source;
+}
+
 const char *converted(const char *model, const char *profile)
 {
     static char dest[256];
-    char source[SL_PATH_MAX];
     struct sluice_err err = {0};
     if (!scratch[0]) {
         snprintf(scratch, sizeof scratch, "/tmp/sluice-test-XXXXXX");
         assert_non_null(mkdtemp(scratch));
         atexit(remove_scratch);
     }
-    bool demo = strcmp(model, "demo") == 0;
-    snprintf(source, sizeof source, demo ? "%s/demo" : "%s/tests/golden/%s/checkpoint", top(),
-             model);
     snprintf(dest, sizeof dest, "%s/%s-%s", scratch, model, profile);
     if (!sl_is_directory(dest)) {
         struct sl_quantize_opts opts = {.profile = profile};
         struct sl_quantize_report report;
-        check_status(sl_quantize(source, dest, &opts, &report, &err), &err);
+        check_status(sl_quantize(checkpoint(model), dest, &opts, &report, &err), &err);
     }
     return dest;
 }

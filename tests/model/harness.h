@@ -25,7 +25,11 @@ extern const char *const model_names[3];
 void golden_open(struct golden *g, const char *model, const char *name);
 void golden_close(struct golden *g);
 
-/* The container of MODEL in PROFILE, converted on first use; it goes away at exit. */
+/* MODEL's checkpoint; good until the next call. */
+const char *checkpoint(const char *model);
+
+/* The container of MODEL in PROFILE, converted on first use; it goes away at exit.  Good until
+ * the next call. */
 const char *converted(const char *model, const char *profile);
 
 /* A run and what to record of it; rows are indexed by position. */

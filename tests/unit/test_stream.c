@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/base/err.h"
 #include "runtime/stream/stream.h"
 #include "tests/unit/scratch.h"
 
@@ -605,6 +606,47 @@ static void leaves_nothing_behind(void **state)
     expect_threads(threads);
 }
 
+/* ---- sources ------------------------------------------------------------------------------- */
+
+static int make_block(void *user, unsigned layer, uint32_t expert, uint8_t *block,
+                      struct sluice_err *err)
+{
+    size_t *made = user;
+    ++*made;
+    if (expert == 5)
+        return sl_fail(err, SLUICE_EIO, "expert 5 of layer %u is the bad one", layer);
+    memset(block, (int)expert, 3 * PAGE);
+    return 0;
+}
+
+static void makes_blocks(void **state)
+{
+    size_t made = 0;
+    struct sl_experts *x;
+    struct sluice_err err = {0};
+    const struct sl_expert_source source = {
+        .user = &made, .layer = 9, .n_experts = 8, .layout.stride = 3 * PAGE, .make = make_block};
+    const uint32_t ids[] = {2, 7}, bad[] = {1, 5, 6};
+    const uint8_t *blocks[3];
+    (void)state;
+    assert_int_equal(sl_experts_open_source(&x, &source, 3, &err), 0);
+    assert_int_equal(sl_experts_wave(x), 3);
+    assert_int_equal(sl_experts_count(x, 9), 8);
+    assert_int_equal(sl_experts_layout(x, 9)->stride, 3 * PAGE);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(sl_experts_fetch(x, 9, ids, 2, blocks, &err), 0);
+        for (size_t i = 0; i < 2; i++)
+            for (size_t at = 0; at < 3 * PAGE; at++)
+                assert_int_equal(blocks[i][at], ids[i]);
+    }
+    assert_int_equal(made, 4);
+    assert_int_equal(sl_experts_fetch(x, 9, bad, 3, blocks, &err), SLUICE_EIO);
+    assert_int_equal(made, 6); /* nothing after the failure */
+    expect_text(err.msg, "expert 5 of layer 9");
+    sl_experts_close(&x);
+    assert_null(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -620,6 +662,7 @@ int main(void)
         cmocka_unit_test(readers_mix_files),
         cmocka_unit_test(pread_refuses_too_many_reads),
         cmocka_unit_test(leaves_nothing_behind),
+        cmocka_unit_test(makes_blocks),
     };
     return cmocka_run_group_tests(tests, make_container, remove_root);
 }

@@ -21,20 +21,20 @@ void sl_progress_open(struct sl_progress *progress, FILE *out, const char *what,
     progress->terminal = isatty(fileno(out)) == 1;
 }
 
-/* "1.2 GiB of 3.4 GiB", "12 of 163 tokens" */
+/* ", 1.2 GiB of 3.4 GiB", ", 12 of 163 tokens" */
 static void format_amount(char *out, size_t size, enum sl_progress_unit unit, uint64_t done,
                           uint64_t total)
 {
     if (unit == SL_PROGRESS_BYTES)
-        snprintf(out, size, "%s of %s", sl_human_bytes(done).text, sl_human_bytes(total).text);
-    else
-        snprintf(out, size, "%" PRIu64 " of %" PRIu64 " tokens", done, total);
+        snprintf(out, size, ", %s of %s", sl_human_bytes(done).text, sl_human_bytes(total).text);
+    else if (unit == SL_PROGRESS_TOKENS)
+        snprintf(out, size, ", %" PRIu64 " of %" PRIu64 " tokens", done, total);
 }
 
 static void format_line(const struct sl_progress *progress, char line[LINE_BYTES], double elapsed,
                         uint64_t done, uint64_t total)
 {
-    char amount[96], left[48] = "";
+    char amount[96] = "", left[48] = "";
     format_amount(amount, sizeof amount, progress->unit, done, total);
     if (elapsed > 1 && done > progress->first && done < total) {
         double rate = (double)(done - progress->first) / elapsed;
@@ -42,7 +42,7 @@ static void format_line(const struct sl_progress *progress, char line[LINE_BYTES
                  sl_human_seconds((double)(total - done) / rate).text);
     }
     double percent = total ? 100.0 * (double)done / (double)total : 100.0;
-    snprintf(line, LINE_BYTES, "%.100s: %u %%, %s%s", progress->what, (unsigned)percent, amount,
+    snprintf(line, LINE_BYTES, "%.100s: %u %%%s%s", progress->what, (unsigned)percent, amount,
              left);
 }
 

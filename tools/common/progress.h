@@ -7,7 +7,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum sl_progress_unit { SL_PROGRESS_BYTES, SL_PROGRESS_TOKENS };
+enum sl_progress_unit {
+    SL_PROGRESS_BYTES,
+    SL_PROGRESS_TOKENS,
+    SL_PROGRESS_SHARE, /* nothing to count: the percentage only */
+};
 
 struct sl_progress {
     FILE *out;

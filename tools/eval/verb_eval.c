@@ -6,6 +6,8 @@
 
 static const struct sl_verb verbs[] = {
     {"logits", "write the logits of every position of a token file", sl_verb_eval_logits},
+    {"ppl", "perplexity of a text", sl_verb_eval_ppl},
+    {"kld", "divergence of a container from the checkpoint it was made from", sl_verb_eval_kld},
     {0},
 };
 

@@ -2,7 +2,6 @@
 /* `sluice eval logits`: token ids in, logits of every position out, as raw little-endian arrays. */
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "runtime/base/err.h"
 #include "runtime/base/file.h"
@@ -10,8 +9,7 @@
 #include "tools/common/progress.h"
 #include "tools/common/status.h"
 #include "tools/eval/eval.h"
-
-enum { MAX_TOKEN_BYTES = 64 << 20 };
+#include "tools/eval/sequences.h"
 
 struct logits_options {
     struct sl_engine_options engine;
@@ -61,24 +59,6 @@ static int show_progress(void *user, size_t done, size_t total)
     struct writing *w = user;
     sl_progress_update(&w->progress, done, total);
     return sl_interrupted();
-}
-
-static int read_tokens(const char *path, int32_t **tokens, size_t *n, struct sluice_err *err)
-{
-    char *data;
-    size_t bytes;
-    *tokens = NULL;
-    if (access(path, F_OK) != 0)
-        return sl_fail(err, SLUICE_EARG, "%s: no such file", path);
-    int status = sl_file_read(path, MAX_TOKEN_BYTES, &data, &bytes, err);
-    if (status < 0)
-        return status;
-    *tokens = (int32_t *)(void *)data;
-    *n = bytes / sizeof **tokens;
-    if (bytes % sizeof **tokens != 0 || bytes == 0)
-        return sl_fail(err, SLUICE_EARG,
-                       "%s: %zu bytes: not a whole number (at least 1) of int32 ids", path, bytes);
-    return 0;
 }
 
 /* The file to replace: links are followed; what is there and no file (/dev/null) is refused. */
@@ -143,7 +123,7 @@ int sl_verb_eval_logits(int argc, char **argv)
     if (status >= 0)
         return status;
     char out[SL_PATH_MAX];
-    status = read_tokens(o.tokens, &tokens, &n, &err);
+    status = sl_read_ids(o.tokens, &tokens, &n, &err);
     if (status == 0)
         status = resolve_out(o.out, out, &err);
     if (status == 0)
