@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
 #include "runtime/base/meminfo.h"
+#include "runtime/model/onednn.h"
 #include "runtime/model/rung.h"
 
 enum { REFERENCE, CANDIDATE, N_STREAMS };
@@ -128,6 +130,18 @@ static int choose_compute(struct evaluation *e)
     return 0;
 }
 
+/* Other sums for the reference, where there are some: it meets every matrix with a whole chunk. */
+static int choose_multiplier(struct evaluation *e)
+{
+    struct sl_multiplier **m = &e->stream[REFERENCE].compute.multiplier;
+    struct sluice_err none;
+    int status = e->opts->exact ? SLUICE_EUNSUPPORTED : sl_onednn_open(m, &none);
+    snprintf(e->report->multiplier, sizeof e->report->multiplier, "%s",
+             *m ? (*m)->name : "kernels");
+    return status == 0 || status == SLUICE_EUNSUPPORTED ? 0
+                                                        : sl_fail(e->err, status, "%s", none.msg);
+}
+
 static int open_models(struct evaluation *e, const char *checkpoint)
 {
     int status = sl_weights_open_head(&e->weights, e->dir, e->err);
@@ -139,7 +153,9 @@ static int open_models(struct evaluation *e, const char *checkpoint)
         status = check_tokens(e);
     if (status == 0)
         status = choose_sizes(e);
-    return status < 0 ? status : choose_compute(e);
+    if (status == 0)
+        status = choose_compute(e);
+    return status < 0 ? status : choose_multiplier(e);
 }
 
 /* ---- a layer of both ------------------------------------------------------------------------- */
@@ -565,6 +581,7 @@ int sl_evaluate(const char *container, const char *checkpoint, const int32_t *to
         status = run(&e);
     report->seconds = sl_now() - start;
     close_layer(&e);
+    sl_onednn_close(&e.stream[REFERENCE].compute.multiplier);
     sl_arena_free(&e.rows.arena);
     sl_arena_free(&e.arena);
     sl_reference_close(&e.reference);
