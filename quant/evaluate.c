@@ -75,15 +75,19 @@ static int choose_compute(struct sl_evaluation *e)
         e->stream[i].compute.team = sl_team_make(e->opts->threads);
         e->stream[i].types = (struct sl_cache_types){cache[i], select ? cache[i] : 0};
     }
-    snprintf(e->report->multiplier, sizeof e->report->multiplier, "kernels");
-    if (e->opts->exact)
-        return 0;
-    int status = sl_onednn_open(&e->multiplier, e->err);
-    if (status < 0)
-        return status == SLUICE_EUNSUPPORTED ? 0 : status;
-    e->stream[SL_REFERENCE].compute.multiplier = e->multiplier;
-    snprintf(e->report->multiplier, sizeof e->report->multiplier, "%s", e->multiplier->name);
     return 0;
+}
+
+/* Other sums for the reference, where there are some: it meets every matrix with a whole chunk. */
+static int choose_multiplier(struct sl_evaluation *e)
+{
+    struct sl_multiplier **m = &e->stream[SL_REFERENCE].compute.multiplier;
+    struct sluice_err none;
+    int status = e->opts->exact ? SLUICE_EUNSUPPORTED : sl_onednn_open(m, &none);
+    snprintf(e->report->multiplier, sizeof e->report->multiplier, "%s",
+             *m ? (*m)->name : "kernels");
+    return status == 0 || status == SLUICE_EUNSUPPORTED ? 0
+                                                        : sl_fail(e->err, status, "%s", none.msg);
 }
 
 static int open_models(struct sl_evaluation *e, const char *checkpoint)
@@ -97,7 +101,9 @@ static int open_models(struct sl_evaluation *e, const char *checkpoint)
         status = check_tokens(e);
     if (status == 0)
         status = choose_sizes(e);
-    return status < 0 ? status : choose_compute(e);
+    if (status == 0)
+        status = choose_compute(e);
+    return status < 0 ? status : choose_multiplier(e);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -384,11 +390,11 @@ int sl_evaluate(const char *container, const char *checkpoint, const int32_t *to
         status = run(&e);
     report->seconds = sl_now() - start;
     sl_evaluate_close_layer(&e);
+    sl_onednn_close(&e.stream[SL_REFERENCE].compute.multiplier);
     sl_arena_free(&e.rows.arena);
     sl_arena_free(&e.arena);
     sl_reference_close(&e.reference);
     sl_weights_close(&e.weights);
-    sl_onednn_close(&e.multiplier);
     return status;
 }
 

@@ -96,11 +96,10 @@ struct sl_evaluation {
     struct sl_weights *weights;    /* the container's, without layers */
     struct sl_layer_weights layer; /* the container's at hand */
     struct sl_reference reference;
-    struct sl_multiplier *multiplier; /* of the reference; NULL: the kernels */
-    struct sl_arena arena;            /* what is kept of all tokens: the next, and the streams' */
-    float *update;                    /* [tokens][hidden]: what a stream's experts add up to */
-    float *weight;                    /* [tokens][experts_used]: theirs, of the stream at work */
-    uint32_t *used;                   /* [experts]: those that any token chose, ascending */
+    struct sl_arena arena; /* what is kept of all tokens: the next, and the streams' */
+    float *update;         /* [tokens][hidden]: what a stream's experts add up to */
+    float *weight;         /* [tokens][experts_used]: theirs, of the stream at work */
+    uint32_t *used;        /* [experts]: those that any token chose, ascending */
     struct sl_stream stream[SL_STREAMS];
     struct sl_logit_rows rows;
     uint64_t done; /* of the units of sl_evaluate_progress() */

@@ -91,8 +91,8 @@ struct sl_evaluate_opts {
     size_t context; /* tokens of a sequence; 0: SL_EVALUATE_CONTEXT, or the model's limit if less */
     size_t chunk;   /* most tokens computed in one pass; 0: SL_EVALUATE_CHUNK */
     unsigned threads; /* 0: every processor this process may use */
-    bool exact;       /* the reference multiplies with the kernels even where oneDNN is built in */
     uint64_t memory;  /* bytes that may be used; 0: what the system says it has */
+    bool exact;       /* the reference, too, to the bit: no oneDNN in a build that has it */
     void *user;
     /* Once, before the work. */
     void (*begin)(void *user, const struct sl_evaluate_memory *memory);
@@ -114,7 +114,6 @@ struct sl_evaluate_layer {
 struct sl_evaluate_report {
     size_t tokens, context;
     uint32_t layers;
-    char multiplier[32]; /* of the reference's matrices: "kernels", or oneDNN's version */
     struct sl_evaluate_memory memory;
     struct sl_sample kl; /* KL(reference ‖ candidate) in nats, of every token's prediction */
     double kl_median, kl_99, kl_999, kl_max;
@@ -124,6 +123,7 @@ struct sl_evaluate_report {
     struct sl_sample surprise_difference;                    /* candidate − reference */
     double rms_dp; /* of p_candidate(successor) − p_reference(successor) */
     double seconds;
+    char multiplier[32];             /* of the reference's weights: "kernels", or "oneDNN 2.6.3" */
     double *kl_of;                   /* [tokens] */
     struct sl_evaluate_layer *layer; /* [layers] */
 };
@@ -132,7 +132,8 @@ struct sl_evaluate_report {
  * Compares the container with the checkpoint it was made from (refused for another one) over
  * TOKENS[0..n), n ≥ 2, cut into sequences that each begin at position 0.  Goes through the layers
  * once, with the hidden states of all tokens under both models.  The reference computes as the
- * profile `reference` does, the container as a session with default options.  The report is the
+ * profile `reference` does (but for the order of sums where oneDNN multiplies), the container as a
+ * session with default options.  The report is the
  * caller's to release, also after an error.  SLUICE_ENOMEM when the memory would not do.
  */
 int sl_evaluate(const char *container, const char *checkpoint, const int32_t *tokens, size_t n,
