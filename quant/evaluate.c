@@ -6,7 +6,6 @@
  */
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,14 +74,14 @@ static int choose_compute(struct sl_evaluation *e)
         e->stream[i].compute.team = sl_team_make(e->opts->threads);
         e->stream[i].types = (struct sl_cache_types){cache[i], select ? cache[i] : 0};
     }
-    snprintf(e->report->multiplier, sizeof e->report->multiplier, "kernels");
+    e->report->multiplier = "kernels";
     if (e->opts->exact)
         return 0;
     int status = sl_onednn_open(&e->multiplier, e->err);
     if (status < 0)
         return status == SLUICE_EUNSUPPORTED ? 0 : status;
     e->stream[SL_REFERENCE].compute.multiplier = e->multiplier;
-    snprintf(e->report->multiplier, sizeof e->report->multiplier, "%s", e->multiplier->name);
+    e->report->multiplier = e->multiplier->name;
     return 0;
 }
 

@@ -114,7 +114,7 @@ struct sl_evaluate_layer {
 struct sl_evaluate_report {
     size_t tokens, context;
     uint32_t layers;
-    char multiplier[32]; /* of the reference's matrices: "kernels", or oneDNN's version */
+    const char *multiplier; /* of the reference's matrices: "kernels", or oneDNN's version */
     struct sl_evaluate_memory memory;
     struct sl_sample kl; /* KL(reference ‖ candidate) in nats, of every token's prediction */
     double kl_median, kl_99, kl_999, kl_max;

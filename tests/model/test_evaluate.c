@@ -44,15 +44,11 @@ static int count_progress(void *user, uint32_t layer, uint64_t done, uint64_t to
     return ++e->calls == e->stop;
 }
 
-/* The reference multiplies with the kernels, whose bits are known. */
-static bool by_kernels = true;
-
 static int evaluate(struct evaluated *e, const char *model, const char *profile,
                     const struct golden *g, size_t context, size_t chunk, struct sluice_err *err)
 {
     const struct sl_evaluate_opts opts = {.context = context,
                                           .chunk = chunk,
-                                          .exact = by_kernels,
                                           .user = e,
                                           .progress = count_progress,
                                           .logits = keep_logits};
@@ -129,15 +125,6 @@ static void equals_the_golden_divergence(void **unused)
         return;
     compare_with_golden("mid", "max");
     compare_with_golden("long", "quality");
-}
-
-/* With oneDNN where it is built in, which is not exact, but near enough for the same bars. */
-static void equals_it_by_default(void **unused)
-{
-    (void)unused;
-    by_kernels = false;
-    compare_with_golden("mid", "quality");
-    by_kernels = true;
 }
 
 /* ---- sessions -------------------------------------------------------------------------------- */
@@ -449,7 +436,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_the_golden_divergence),
-        cmocka_unit_test(equals_it_by_default),
         cmocka_unit_test(computes_as_sessions_do),
         cmocka_unit_test(reports_layers),
         cmocka_unit_test(reports_predictions),

@@ -119,8 +119,8 @@ static void print_report(const struct sl_evaluate_report *r)
 {
     const struct sl_sample *ratio = &r->surprise_difference;
     double reference = exp(r->surprise_reference.mean), candidate = exp(r->surprise_candidate.mean);
-    printf("%zu tokens in sequences of %zu, %" PRIu64 " scored, source multiplied by %s, %s\n\n",
-           r->tokens, r->context, ratio->n, r->multiplier, sl_human_seconds(r->seconds).text);
+    printf("%zu tokens in sequences of %zu, %" PRIu64 " scored, %s\n\n", r->tokens, r->context,
+           ratio->n, sl_human_seconds(r->seconds).text);
     printf("KL(source, container), nats per token\n");
     printf("  mean     %.6f ± %.6f\n", r->kl.mean, sl_sample_error(&r->kl));
     printf("  median   %.6f\n  99 %%     %.6f\n  99.9 %%   %.6f\n  maximum  %.6f\n", r->kl_median,
@@ -153,9 +153,8 @@ static void print_json(const struct sl_evaluate_report *r)
     print_json_sample("nll_reference", &r->surprise_reference);
     print_json_sample("nll_candidate", &r->surprise_candidate);
     print_json_sample("ln_ratio", &r->surprise_difference);
-    printf("\"multiplier\": \"%s\", \"memory_bytes\": %" PRIu64
-           ", \"seconds\": %.3f, \"layers\": [",
-           r->multiplier, r->memory.total, r->seconds);
+    printf("\"memory_bytes\": %" PRIu64 ", \"seconds\": %.3f, \"layers\": [", r->memory.total,
+           r->seconds);
     for (uint32_t i = 0; i < r->layers; i++) {
         const struct sl_evaluate_layer *l = &r->layer[i];
         printf("%s\n  {\"output_error\": %.9g", i ? "," : "", l->output_error);
