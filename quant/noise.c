@@ -15,17 +15,31 @@ uint64_t sl_noise_seed(enum sl_role role, unsigned which, uint32_t layer, uint32
 
 void sl_noise_bytes(uint64_t *state, uint8_t *out, size_t n)
 {
+    uint64_t local = *state; /* what OUT points to might be *state, for all the compiler knows */
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t bits = sl_noise(state);
+        uint64_t bits = sl_noise(&local);
         memcpy(out + i, &bits, 8);
     }
+    *state = local;
+}
+
+/* 0x80 becomes 0x81 in each of eight bytes. */
+static uint64_t without_minus_128(uint64_t bytes)
+{
+    const uint64_t high = 0x8080808080808080;
+    uint64_t other = bytes ^ high; /* a byte is 0 where it was 0x80 */
+    uint64_t nonzero = ((other & ~high) + ~high) | other;
+    return bytes | (~nonzero & high) >> 7;
 }
 
 void sl_noise_int8(uint64_t *state, uint8_t *out, size_t n)
 {
-    sl_noise_bytes(state, out, n);
-    for (size_t i = 0; i < n; i++)
-        out[i] = out[i] == 0x80 ? 0x81 : out[i];
+    uint64_t local = *state;
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t bytes = without_minus_128(sl_noise(&local));
+        memcpy(out + i, &bytes, 8);
+    }
+    *state = local;
 }
 
 void sl_noise_bf16(uint64_t *state, float size, void *out, size_t n)
@@ -47,31 +61,38 @@ void sl_noise_f32(uint64_t *state, float size, void *out, size_t n)
     }
 }
 
-/* The value of a positive E4M3 code below 0x7f. */
-static float e4m3(unsigned code)
+/*
+ * Eight E4M3 codes of eight random bytes: as a uniform distribution has them, the largest exponent
+ * in one half of all cases, the next in a quarter, …, the fifth in the remaining sixteenth.
+ * EXPONENT: eight times the largest one, in bits 3 to 6.
+ */
+static uint64_t e4m3_codes(uint64_t random, uint64_t exponent)
 {
-    float mantissa = (float)(code & 7);
-    return code < 8 ? mantissa * 0x1p-9f : (8 + mantissa) * 0x1p-10f * (float)(1U << (code >> 3));
+    const uint64_t ones = 0x0101010101010101;
+    uint64_t first = random & ones, second = first & random >> 1, third = second & random >> 2;
+    uint64_t steps = first + second + third + (third & random >> 3);
+    return (random & 0x80 * ones) | (exponent - 8 * steps) | (random >> 4 & 7 * ones);
 }
 
-/* The quantiles of |x| of a triangular distribution on [−top, top] are top · (1 − √(1 − q)). */
-void sl_noise_codes_make(struct sl_noise_codes *codes, float ratio)
+void sl_noise_e4m3(uint64_t *state, unsigned doubled, uint8_t *out, size_t n)
 {
-    uint8_t code = 0;
-    for (unsigned i = 0; i < 128; i++) {
-        float value = ratio * 448 * (1 - sqrtf(1 - ((float)i + 0.5f) / 128));
-        while (code < 0x7e && e4m3(code + 1U) - value <= value - e4m3(code))
-            code++;
-        codes->code[i] = code;
-        codes->code[i + 128] = code | 0x80;
+    const uint64_t step = 0x0808080808080808, exponent = SL_NOISE_E4M3_TOP * step;
+    uint64_t local = *state, choice = 0;
+    for (size_t i = 0; i < n; i += 8, choice >>= 8) {
+        if (i % 64 == 0)
+            choice = sl_noise(&local);
+        uint64_t top = exponent + ((choice & 255) < doubled ? step : 0);
+        uint64_t codes = e4m3_codes(sl_noise(&local), top);
+        memcpy(out + i, &codes, 8);
     }
+    *state = local;
 }
 
-void sl_noise_e4m3(uint64_t *state, const struct sl_noise_codes *codes, uint8_t *out, size_t n)
+/* The mean of (8 + mantissa)² is 137.5, that of 4^−steps 2341/4096. */
+unsigned sl_noise_e4m3_fit(float deviation, int *exponent)
 {
-    for (size_t i = 0; i < n; i += 8) {
-        uint64_t bits = sl_noise(state);
-        for (size_t k = 0; k < 8; k++)
-            out[i + k] = codes->code[bits >> 8 * k & 255];
-    }
+    float one = sqrtf(137.5f * 2341 / 4096) * (float)(1 << SL_NOISE_E4M3_TOP) * 0x1p-10f;
+    float half = frexpf(deviation / one, exponent); /* 1/2 … 1 */
+    *exponent -= 1;
+    return (unsigned)((4 * half * half - 1) / 3 * 256 + 0.5f);
 }

@@ -14,12 +14,13 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 
+#define CONFIG_FILE "config.json"
+#define GENERATION_FILE "generation_config.json"
 #define INDEX_FILE "model.safetensors.index.json"
 
 enum {
-    BATCH = 16 << 20, /* bytes made at a time */
-    PIECE = 64 << 10, /* bytes of one seed */
-    INDEX_ENTRY = 192,
+    BATCH = 16 << 20,  /* bytes made at a time */
+    INDEX_ENTRY = 192, /* bytes of a line of the index, at most */
 };
 
 /* As published.  At least two shards, so that no reader gets away with one. */
@@ -39,6 +40,11 @@ struct shards {
     size_t n;
     uint64_t bytes; /* of all tensors: total_size of the index */
 };
+
+static struct shards *shards_of(struct sl_conversion *c)
+{
+    return (struct shards *)c;
+}
 
 /* ---- what there is --------------------------------------------------------------------------- */
 
@@ -217,13 +223,13 @@ static int plan_shards(struct shards *k, struct sluice_err *err)
 
 /* A tensor being made: all its pieces, or a batch of them. */
 struct making {
-    const struct shards *k;
+    struct shards *k;
     struct sl_writer writer;
     const struct tensor *t;
-    struct sl_noise_codes codes;
-    int exponent;   /* FP8 codes times 2^exponent have the wanted deviation */
-    float size;     /* BF16 weights are uniform in [−size, size) */
-    uint64_t first; /* piece at OUT */
+    unsigned doubled; /* for sl_noise_e4m3() */
+    int exponent;     /* FP8 codes times 2^exponent have the wanted deviation */
+    float size;       /* BF16 weights are uniform in [−size, size) */
+    uint64_t first;   /* piece at OUT */
     uint8_t *out;
     struct sluice_err *err;
 };
@@ -259,17 +265,17 @@ static void fill_pieces(void *arg, size_t begin, size_t end, unsigned thread)
     const struct source *s = t->source;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        uint64_t piece = m->first + i, at = piece * PIECE;
+        uint64_t piece = m->first + i, at = piece * SL_NOISE_PIECE;
         uint64_t state = sl_noise_seed(s->role, s->which, s->layer, s->expert,
                                        piece | (uint64_t)t->scales << 63);
-        size_t n = sl_min(PIECE, t->bytes - at) / sl_dtype_bytes(t->dtype);
-        uint8_t *out = m->out + i * PIECE;
+        size_t n = sl_min(SL_NOISE_PIECE, t->bytes - at) / sl_dtype_bytes(t->dtype);
+        uint8_t *out = m->out + i * SL_NOISE_PIECE;
         if (t->n_dims == 1)
             fill_vector(t, out, n);
         else if (t->scales)
             fill_scales(m, &state, out, n);
         else if (t->dtype == SL_F8_E4M3)
-            sl_noise_e4m3(&state, &m->codes, out, n);
+            sl_noise_e4m3(&state, m->doubled, out, n);
         else
             sl_noise_bf16(&state, m->size, out, n);
     }
@@ -282,21 +288,21 @@ static void prepare(struct making *m)
     size_t inputs = sl_checkpoint_shape_of(&m->k->c.config, role).cols;
     float deviation = role == SL_EMBED ? 1 : sl_synth_deviation(role, inputs);
     m->size = deviation * sqrtf(3);
-    sl_noise_codes_make(&m->codes, frexpf(deviation * sqrtf(6) / 448, &m->exponent));
+    m->doubled = sl_noise_e4m3_fit(deviation, &m->exponent);
 }
 
 static int write_tensor(void *arg, const struct tensor *t)
 {
     struct making *m = arg;
-    struct sl_conversion *c = (struct sl_conversion *)(uintptr_t)&m->k->c;
-    uint64_t pieces = sl_ceil_div(t->bytes, PIECE);
+    struct sl_conversion *c = &m->k->c;
+    uint64_t pieces = sl_ceil_div(t->bytes, SL_NOISE_PIECE);
     int status = 0;
     m->t = t;
     m->out = c->packed.data;
     prepare(m);
-    for (m->first = 0; status == 0 && m->first < pieces; m->first += BATCH / PIECE) {
-        size_t n = sl_min(BATCH / PIECE, pieces - m->first);
-        size_t bytes = sl_min(BATCH, t->bytes - m->first * PIECE);
+    for (m->first = 0; status == 0 && m->first < pieces; m->first += BATCH / SL_NOISE_PIECE) {
+        size_t n = sl_min(BATCH / SL_NOISE_PIECE, pieces - m->first);
+        size_t bytes = sl_min(BATCH, t->bytes - m->first * SL_NOISE_PIECE);
         sl_team_run(&c->team, n, 1, fill_pieces, m);
         status = sl_writer_append(&m->writer, m->out, bytes, m->err);
         if (status == 0)
@@ -323,7 +329,7 @@ static int declare_shard(struct making *m, uint32_t shard)
 static int measure_shard(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
                          struct sluice_err *err)
 {
-    struct making m = {.k = (struct shards *)c, .err = err};
+    struct making m = {.k = shards_of(c), .err = err};
     int status = declare_shard(&m, file->layer);
     if (status == 0)
         status = sl_writer_measure(&m.writer, bytes, err);
@@ -334,7 +340,7 @@ static int measure_shard(struct sl_conversion *c, const struct sl_plan_file *fil
 static int write_shard(struct sl_conversion *c, const struct sl_plan_file *file,
                        struct sluice_err *err)
 {
-    struct making m = {.k = (struct shards *)c, .err = err};
+    struct making m = {.k = shards_of(c), .err = err};
     char path[SL_PATH_MAX];
     c->file = file->name;
     int status = declare_shard(&m, file->layer);
@@ -400,14 +406,16 @@ static int write_index(const struct shards *k, struct sluice_err *err)
 static int finish(struct sl_conversion *c, struct sluice_err *err)
 {
     json_error_t ignored;
-    int status = write_json(c, "config.json", json_loads(c->config_text, 0, &ignored), err);
+    json_t *config = json_loads(c->config_text, 0, &ignored);
+    json_t *generation = json_pack(
+        "{s:b, s:b, s:O*, s:O*, s:f, s:f}", "_from_model_config", 1, "do_sample", 1, "bos_token_id",
+        json_object_get(config, "bos_token_id"), "eos_token_id",
+        json_object_get(config, "eos_token_id"), "temperature", 1.0, "top_p", 0.95);
+    int status = write_json(c, GENERATION_FILE, generation, err);
     if (status == 0)
-        status = write_json(c, "generation_config.json",
-                            json_pack("{s:b, s:b, s:i, s:i, s:f, s:f}", "_from_model_config", 1,
-                                      "do_sample", 1, "bos_token_id", 0, "eos_token_id", 1,
-                                      "temperature", 1.0, "top_p", 0.95),
-                            err);
-    return status < 0 ? status : write_index((struct shards *)c, err);
+        status = write_json(c, CONFIG_FILE, json_incref(config), err);
+    json_decref(config);
+    return status < 0 ? status : write_index(shards_of(c), err);
 }
 
 static uint64_t finish_room(const struct sl_conversion *c)
@@ -418,17 +426,21 @@ static uint64_t finish_room(const struct sl_conversion *c)
 
 static int total_bytes(const struct sl_conversion *c, uint64_t *bytes, struct sluice_err *err)
 {
-    char path[SL_PATH_MAX];
-    struct stat info;
-    int status = sl_path_join(path, c->dest, INDEX_FILE, err);
+    static const char *const names[] = {CONFIG_FILE, GENERATION_FILE, INDEX_FILE};
     *bytes = c->plan.source_bytes;
-    if (status == 0 && stat(path, &info) == 0)
-        *bytes += (uint64_t)info.st_size;
-    return status;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[SL_PATH_MAX];
+        struct stat info;
+        int status = sl_path_join(path, c->dest, names[i], err);
+        if (status < 0)
+            return status;
+        *bytes += stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+    }
+    return 0;
 }
 
 static const struct sl_target checkpoint = {
-    .what = "a checkpoint of these options",
+    .what = "a checkpoint of the same shards",
     .last = INDEX_FILE,
     .measure = measure_shard,
     .write = write_shard,

@@ -145,26 +145,45 @@ static int fits_bf16(const struct sl_conversion *c, enum sl_role role, uint32_t 
 
 /* ---- embedding and vectors ------------------------------------------------------------------ */
 
-/* One row of deviation 1, INT8 or BF16; OUT has room for a multiple of 8 bytes. */
-static void embedding_row(enum sl_dtype dtype, size_t row, size_t n, uint8_t *out)
+struct embedding {
+    enum sl_dtype dtype; /* INT8 or BF16 */
+    uint64_t bytes;
+    uint64_t first; /* piece at OUT */
+    uint8_t *out;
+};
+
+/* Deviation 1, in pieces that do not care for rows. */
+static void make_embedding(void *arg, size_t begin, size_t end, unsigned thread)
 {
-    uint64_t state = sl_noise_seed(SL_EMBED, 0, 0, 0, row);
-    if (dtype == SL_I8)
-        sl_noise_int8(&state, out, n);
-    else
-        sl_noise_bf16(&state, sqrtf(3), out, n);
+    const struct embedding *e = arg;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        uint64_t state = sl_noise_seed(SL_EMBED, 0, 0, 0, e->first + i);
+        size_t n = sl_min(SL_NOISE_PIECE, e->bytes - (e->first + i) * SL_NOISE_PIECE);
+        uint8_t *out = e->out + i * SL_NOISE_PIECE;
+        if (e->dtype == SL_I8)
+            sl_noise_int8(&state, out, n);
+        else
+            sl_noise_bf16(&state, sqrtf(3), out, n / 2);
+    }
 }
 
 static int synth_embedding(struct sl_conversion *c, enum sl_dtype dtype, struct sl_writer *writer,
                            float *scales, struct sl_error *error, struct sluice_err *err)
 {
-    size_t hidden = c->config.hidden, bytes = hidden * sl_dtype_bytes(dtype);
+    struct embedding e = {.dtype = dtype};
+    e.bytes = (uint64_t)c->config.vocab * c->config.hidden * sl_dtype_bytes(dtype);
+    uint64_t pieces = sl_ceil_div(e.bytes, SL_NOISE_PIECE);
     *error = (struct sl_error){0};
-    int status = sl_buffer_reserve(&c->packed, bytes + 16, err);
-    for (size_t row = 0; status == 0 && row < c->config.vocab; row++) {
-        embedding_row(dtype, row, hidden, c->packed.data);
+    for (size_t row = 0; row < c->config.vocab; row++)
         scales[row] = sqrtf(3) / 127;
-        status = sl_writer_append(writer, c->packed.data, bytes, err);
+    int status = sl_buffer_reserve(&c->packed, BATCH, err);
+    e.out = c->packed.data;
+    for (; status == 0 && e.first < pieces; e.first += BATCH / SL_NOISE_PIECE) {
+        size_t n = sl_min(BATCH / SL_NOISE_PIECE, pieces - e.first);
+        size_t bytes = sl_min(BATCH, e.bytes - e.first * SL_NOISE_PIECE);
+        sl_team_run(&c->team, n, 1, make_embedding, &e);
+        status = sl_writer_append(writer, e.out, bytes, err);
         if (status == 0)
             status = sl_conversion_progress(c, bytes, err);
     }

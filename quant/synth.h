@@ -16,6 +16,8 @@ static inline uint64_t sl_noise(uint64_t *state)
     return x ^ x >> 31;
 }
 
+enum { SL_NOISE_PIECE = 64 << 10 }; /* bytes made from one seed where there are no panels */
+
 /* The state for piece PIECE of tensor WHICH (0, 1) of ROLE: each piece is made by itself. */
 uint64_t sl_noise_seed(enum sl_role role, unsigned which, uint32_t layer, uint32_t expert,
                        uint64_t piece);
@@ -26,14 +28,16 @@ void sl_noise_int8(uint64_t *state, uint8_t *out, size_t n); /* −127 … 127 *
 void sl_noise_bf16(uint64_t *state, float size, void *out, size_t n);
 void sl_noise_f32(uint64_t *state, float size, void *out, size_t n);
 
-/* E4M3 codes of a triangular distribution: one for each random byte. */
-struct sl_noise_codes {
-    uint8_t code[256];
-};
+/*
+ * E4M3 codes, uniform in about five octaves; DOUBLED of 256 words of eight are twice as large, so
+ * that any deviation comes out with scales that are powers of two.  Never a NaN: the exponent is at
+ * most SL_NOISE_E4M3_TOP + 1.
+ */
+enum { SL_NOISE_E4M3_TOP = 13 };
+void sl_noise_e4m3(uint64_t *state, unsigned doubled, uint8_t *out, size_t n);
 
-/* Their deviation is RATIO · 448 / √6, RATIO in [1/2, 1]. */
-void sl_noise_codes_make(struct sl_noise_codes *codes, float ratio);
-void sl_noise_e4m3(uint64_t *state, const struct sl_noise_codes *codes, uint8_t *out, size_t n);
+/* DOUBLED for codes which, times 2^*exponent, have DEVIATION. */
+unsigned sl_noise_e4m3_fit(float deviation, int *exponent);
 
 /* ---- imitate.c: the model to imitate --------------------------------------------------------- */
 

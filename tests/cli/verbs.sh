@@ -30,17 +30,6 @@ SLUICE_CPU=abacus expect 2 SLUICE_CPU=abacus -- "$sluice" quantize "$top/demo" a
 [ ! -e abacus ] || bad "a conversion that could not begin left a folder"
 SLUICE_CPU=abacus expect 2 SLUICE_CPU=abacus -- "$sluice" run -m ref-max -p x
 
-# ---- synth ---------------------------------------------------------------------------------------
-like=$top/tests/golden/tiny-v32/checkpoint/config.json
-expect 0 '4 files written' -- "$sluice" synth noise --like "$like" --layers 1+1
-expect 0 good -- "$sluice" verify noise
-expect 0 '"container_bytes"' '"files_resumed": 4' -- \
-    "$sluice" synth noise --like "$like" --layers 1+1 --json
-expect 3 tokenizer.json -- "$sluice" run -m noise -p x
-expect 2 DENSE+MOE -- "$sluice" synth other --layers 61
-expect 2 'another source' -- "$sluice" synth noise --like "$like" --layers 2+0
-expect 3 num_hidden_layers -- "$sluice" synth other --like "$like" --layers 0+0
-
 # ---- quantize: resuming gives the same bytes ----------------------------------------------------
 expect 0 'profile quality' 'files written' -- "$sluice" quantize "$top/demo" model
 [ ! -s err ] || bad "quantize wrote to stderr without a terminal: $(head -c 300 err)"

@@ -78,6 +78,14 @@ expect 4 disk/c 'what is left to write needs' "the drive has $(free_bytes) free"
     'run the same command again' -- convert disk/c
 plausible "an empty directory" $total
 [ -z "$(ls disk/c)" ] || bad "refused, but wrote $(ls disk/c)"
+synth() {
+    "$sluice" synth "$1" --checkpoint --like src/config.json --layers 1+2
+}
+expect 0 -- synth noise
+expect 4 disk/s 'what is left to write needs' 'run the same command again' -- synth disk/s
+plausible "a synthetic checkpoint" "$(cat noise/* | wc -c)"
+[ -z "$(ls disk/s)" ] || bad "refused, but wrote $(ls disk/s)"
+rmdir disk/s
 mount -o remount,size=$((2 * total)) sluice disk
 expect 0 -- convert disk/c
 same disk/c "refused and converted"

@@ -2,7 +2,8 @@
 /* Times llama.cpp through its public C API, on behalf of `run` (README.md).  It loads the model
  * once and does what lines on stdin say, so that another program can be timed between them:
  *
- *   fill N   empties the cache and computes N tokens: the depth of what follows
+ *   fill N   N tokens in the cache, the depth of what follows: computed, and kept in a file beside
+ *            the model for the next time
  *   pp N     a prompt of N tokens behind them
  *   tg N     N tokens, one after another, behind them
  *
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ggml-backend.h"
 #include "llama.h"
@@ -20,6 +22,8 @@ struct bench {
     struct llama_model *model;
     struct llama_context *context;
     struct llama_batch batch; /* of UBATCH tokens */
+    const char *path;
+    bool flash;
     int ubatch, vocab, depth;
 };
 
@@ -51,6 +55,8 @@ static bool load(struct bench *b, const char *path, int threads, int context, in
     if (!(b->model = llama_model_load_from_file(path, model)) ||
         !(b->context = llama_init_from_model(b->model, params)))
         return false;
+    b->path = path;
+    b->flash = flash;
     b->batch = llama_batch_init(ubatch, 0, 1);
     b->ubatch = ubatch;
     b->vocab = llama_vocab_n_tokens(llama_model_get_vocab(b->model));
@@ -83,19 +89,30 @@ static bool compute(struct bench *b, int position, int n, int step)
     return true;
 }
 
+static bool fill(struct bench *b, int n)
+{
+    char file[4096];
+    llama_token none; /* no tokens are kept, but NULL would mean to only count them */
+    size_t tokens;
+    /* Flash attention wants another order of the cache. */
+    snprintf(file, sizeof file, "%s.%s%d", b->path, b->flash ? "flash" : "", n);
+    b->depth = n;
+    if (access(file, R_OK) == 0)
+        return llama_state_seq_load_file(b->context, file, 0, &none, 1, &tokens) > 0;
+    return compute(b, 0, n, b->ubatch) &&
+           llama_state_seq_save_file(b->context, file, 0, NULL, 0) > 0;
+}
+
 /* One line of stdin; *SECONDS is what the work took. */
 static bool obey(struct bench *b, const char *what, int n, double *seconds)
 {
-    bool fill = strcmp(what, "fill") == 0, decode = strcmp(what, "tg") == 0;
-    if (fill)
-        b->depth = 0;
-    llama_memory_seq_rm(llama_get_memory(b->context), 0, b->depth, -1);
+    bool filling = strcmp(what, "fill") == 0, decode = strcmp(what, "tg") == 0;
+    llama_memory_seq_rm(llama_get_memory(b->context), 0, filling ? 0 : b->depth, -1);
     double start = now();
-    bool good = compute(b, b->depth, n, decode ? 1 : b->ubatch);
+    bool good = filling ? fill(b, n) : compute(b, b->depth, n, decode ? 1 : b->ubatch);
     *seconds = now() - start;
-    if (fill)
-        b->depth = n;
-    return good;
+    int last = llama_memory_seq_pos_max(llama_get_memory(b->context), 0);
+    return good && last == (filling ? n : b->depth + n) - 1;
 }
 
 int main(int argc, char **argv)

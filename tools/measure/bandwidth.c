@@ -9,12 +9,17 @@
 #include "runtime/base/err.h"
 #include "runtime/model/rung.h"
 
-enum { BYTES = 512 << 20, PIECE = 1 << 20, PASSES = 8 };
+enum {
+    BYTES = 512 << 20,
+    PIECE = 1 << 20, /* read at a time: streams need some length, threads a fair share */
+    SHARES = 16,     /* pieces per thread, if these are smaller */
+    PASSES = 8,
+};
 
 struct reading {
     const struct sl_peaks *peaks;
     const char *data;
-    size_t n;
+    size_t n, piece;
 };
 
 static void read_work(void *arg, size_t begin, size_t end, unsigned thread)
@@ -22,16 +27,17 @@ static void read_work(void *arg, size_t begin, size_t end, unsigned thread)
     const struct reading *r = arg;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        size_t n = sl_min(r->n - i * PIECE, PIECE);
-        r->peaks->read(r->data + i * PIECE, n / SL_PEAK_BYTES * SL_PEAK_BYTES);
+        size_t n = sl_min(r->n - i * r->piece, r->piece);
+        r->peaks->read(r->data + i * r->piece, n / SL_PEAK_BYTES * SL_PEAK_BYTES);
     }
 }
 
 void sl_read_once(const struct sl_team *team, const struct sl_peaks *peaks, const void *data,
                   size_t n)
 {
-    struct reading reading = {peaks, data, n};
-    sl_team_run(team, sl_ceil_div(n, PIECE), 1, read_work, &reading);
+    size_t share = sl_round_up(sl_ceil_div(n, SHARES * team->threads), SL_PEAK_BYTES);
+    struct reading reading = {peaks, data, n, sl_min(PIECE, share)};
+    sl_team_run(team, sl_ceil_div(n, reading.piece), 1, read_work, &reading);
 }
 
 static void touch_work(void *arg, size_t begin, size_t end, unsigned thread)

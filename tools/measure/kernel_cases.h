@@ -88,7 +88,7 @@ struct sl_call {
 
 struct sl_kernel_case {
     const char *kernel; /* the slot's name; behind a blank what its data are */
-    const char *unit;   /* as in struct sl_kernel_row, an SI prefix of 10^9 in front */
+    const char *unit;   /* of 10^9 times what `amount` counts, as in struct sl_kernel_row */
     size_t n;
     const void *detail;
     /* Lays the call out; runs twice, as sl_arena_take() wants it. */

@@ -30,6 +30,7 @@ const struct sl_machine sl_machine_typical = {
     .index_score = 600e9,
     .topk = 2e9,
     .attend = 150e9,
+    .attend_block = 150e9,
 };
 
 /* The rates by their keys in the file. */
@@ -45,12 +46,12 @@ static const struct {
     {                                                                                              \
 #kind "_" #n, offsetof(struct sl_machine, kind##_few[n - 2])                               \
     }
-    RATE(memory_one),  RATE(memory_all), RATE(drive_pread), RATE(drive_uring), RATE(lut4_vector),
-    RATE(int8_vector), RATE(lut4_block), RATE(int8_block),  RATE(f32_block),   RATE(index_score),
-    RATE(topk),        RATE(attend),     FEW(lut4, 2),      FEW(lut4, 3),      FEW(lut4, 4),
-    FEW(lut4, 5),      FEW(lut4, 6),     FEW(lut4, 7),      FEW(lut4, 8),      FEW(int8, 2),
-    FEW(int8, 3),      FEW(int8, 4),     FEW(int8, 5),      FEW(int8, 6),      FEW(int8, 7),
-    FEW(int8, 8),
+    RATE(memory_one),  RATE(memory_all), RATE(drive_pread),  RATE(drive_uring), RATE(lut4_vector),
+    RATE(int8_vector), RATE(lut4_block), RATE(int8_block),   RATE(f32_block),   RATE(index_score),
+    RATE(topk),        RATE(attend),     RATE(attend_block), FEW(lut4, 2),      FEW(lut4, 3),
+    FEW(lut4, 4),      FEW(lut4, 5),     FEW(lut4, 6),       FEW(lut4, 7),      FEW(lut4, 8),
+    FEW(int8, 2),      FEW(int8, 3),     FEW(int8, 4),       FEW(int8, 5),      FEW(int8, 6),
+    FEW(int8, 7),      FEW(int8, 8),
 #undef FEW
 #undef RATE
 };

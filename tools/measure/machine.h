@@ -36,7 +36,9 @@ struct sl_machine {
     double lut4_few[SL_FEW], int8_few[SL_FEW];
     double index_score; /* multiply-adds of the indexer, INT8 keys */
     double topk;        /* scores looked at for one query, which is one thread's work */
-    double attend;      /* multiply-adds of attention over gathered INT8 rows, one query */
+    /* Multiply-adds of attention over gathered INT8 rows: one query, and 32 of them, which leave
+     * more heads to a thread at once. */
+    double attend, attend_block;
 };
 
 /* The figures of a common desktop: 2 memory channels, 8 cores with AVX2, one PCIe 4 drive. */
