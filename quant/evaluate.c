@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sl_evaluate(): both models go through the layers together.  The hidden states of all tokens are
- * kept, twice; a layer of each model, its caches and its scratch come and go.  Both compute a chunk
- * in turn, so that their choices can be compared where they are made.
+ * kept, twice; a layer of each model, its caches and its scratch come and go (evaluate_layer.c).
+ * Here: opening, the arithmetic of memory, and the predictions at the end.
  */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,65 +15,14 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
 #include "runtime/base/available.h"
+#include "runtime/model/onednn.h"
 #include "runtime/model/rung.h"
-
-enum { REFERENCE, CANDIDATE, N_STREAMS };
-
-enum {
-    LOGIT_ROWS = 64, /* computed together: the head is as large as a layer */
-    REFERENCE_WAVE = 4,
-    CANDIDATE_WAVE = 16,
-};
-
-/* One model's way through the layers. */
-struct stream {
-    struct sl_compute compute;
-    struct sl_cache_types types;
-    float *hidden; /* [tokens][hidden] */
-    /* Of the layer at hand: */
-    const struct sl_layer_weights *weights;
-    struct sl_experts *experts;
-    struct sl_arena arena; /* what follows */
-    struct sl_workspace ws;
-    struct sl_layer_cache cache;
-};
-
-/* Logits of some tokens, of both models. */
-struct rows {
-    struct sl_arena arena;
-    float *normed; /* [LOGIT_ROWS][hidden] */
-    struct sl_codes codes;
-    float *logits[N_STREAMS]; /* [LOGIT_ROWS][vocab] */
-    struct sl_comparison *compared;
-};
-
-struct evaluation {
-    const char *dir;
-    const struct sl_evaluate_opts *opts;
-    const int32_t *tokens;
-    size_t n, context, chunk;
-    struct sl_weights *weights;    /* the container's, without layers */
-    struct sl_layer_weights layer; /* the container's at hand */
-    struct sl_reference reference;
-    struct sl_arena arena; /* the streams' hidden states */
-    struct stream stream[N_STREAMS];
-    struct rows rows;
-    uint64_t done; /* tokens of chunks */
-    double delta_squares;
-    struct sl_evaluate_report *report;
-    struct sluice_err *err;
-};
-
-static const struct sl_config *config_of(const struct evaluation *e)
-{
-    return &e->weights->config;
-}
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int check_same_model(const struct evaluation *e)
+static int check_same_model(const struct sl_evaluation *e)
 {
-    const struct sl_config *a = config_of(e), *b = &e->reference.conversion.config;
+    const struct sl_config *a = sl_config_of(e), *b = &e->reference.conversion.config;
     if (strcmp(e->weights->manifest->source_digest, e->reference.conversion.source) == 0)
         return 0;
     return sl_fail(
@@ -85,9 +35,9 @@ static int check_same_model(const struct evaluation *e)
         b->layers, b->hidden, b->vocab, e->reference.conversion.source);
 }
 
-static int check_tokens(const struct evaluation *e)
+static int check_tokens(const struct sl_evaluation *e)
 {
-    uint32_t vocab = config_of(e)->vocab;
+    uint32_t vocab = sl_config_of(e)->vocab;
     if (e->n < 2)
         return sl_fail(e->err, SLUICE_EARG, "%zu tokens; at least 2 are wanted", e->n);
     for (size_t i = 0; i < e->n; i++)
@@ -97,9 +47,9 @@ static int check_tokens(const struct evaluation *e)
     return 0;
 }
 
-static int choose_sizes(struct evaluation *e)
+static int choose_sizes(struct sl_evaluation *e)
 {
-    const struct sl_config *c = config_of(e);
+    const struct sl_config *c = sl_config_of(e);
     size_t context = e->opts->context, chunk = e->opts->chunk ? e->opts->chunk : SL_EVALUATE_CHUNK;
     if (context > c->context)
         return sl_fail(e->err, SLUICE_EARG,
@@ -112,15 +62,15 @@ static int choose_sizes(struct evaluation *e)
 }
 
 /* What the streams compute with.  The reference takes the profile `reference`'s caches. */
-static int choose_compute(struct evaluation *e)
+static int choose_compute(struct sl_evaluation *e)
 {
-    const struct sl_config *c = config_of(e);
+    const struct sl_config *c = sl_config_of(e);
     const struct sl_rung *rung = sl_rung_chosen(e->err);
     if (!rung)
         return SLUICE_EARG;
     bool select = c->index_heads > 0 && e->context > c->index_topk;
-    enum sl_cache cache[N_STREAMS] = {SL_CACHE_F32, sl_default_cache(e->weights)};
-    for (int i = 0; i < N_STREAMS; i++) {
+    enum sl_cache cache[SL_STREAMS] = {SL_CACHE_F32, sl_default_cache(e->weights)};
+    for (int i = 0; i < SL_STREAMS; i++) {
         e->stream[i].compute.ops = rung->ops;
         e->stream[i].compute.team = sl_team_make(e->opts->threads);
         e->stream[i].types = (struct sl_cache_types){cache[i], select ? cache[i] : 0};
@@ -128,7 +78,19 @@ static int choose_compute(struct evaluation *e)
     return 0;
 }
 
-static int open_models(struct evaluation *e, const char *checkpoint)
+/* Other sums for the reference, where there are some: it meets every matrix with a whole chunk. */
+static int choose_multiplier(struct sl_evaluation *e)
+{
+    struct sl_multiplier **m = &e->stream[SL_REFERENCE].compute.multiplier;
+    struct sluice_err none;
+    int status = e->opts->exact ? SLUICE_EUNSUPPORTED : sl_onednn_open(m, &none);
+    snprintf(e->report->multiplier, sizeof e->report->multiplier, "%s",
+             *m ? (*m)->name : "kernels");
+    return status == 0 || status == SLUICE_EUNSUPPORTED ? 0
+                                                        : sl_fail(e->err, status, "%s", none.msg);
+}
+
+static int open_models(struct sl_evaluation *e, const char *checkpoint)
 {
     int status = sl_weights_open_head(&e->weights, e->dir, e->err);
     if (status == 0)
@@ -139,98 +101,47 @@ static int open_models(struct evaluation *e, const char *checkpoint)
         status = check_tokens(e);
     if (status == 0)
         status = choose_sizes(e);
-    return status < 0 ? status : choose_compute(e);
-}
-
-/* ---- a layer of both ------------------------------------------------------------------------- */
-
-static int open_experts(struct evaluation *e, uint32_t layer)
-{
-    struct sl_experts **made = &e->stream[REFERENCE].experts;
-    struct sl_experts **read = &e->stream[CANDIDATE].experts;
-    struct sl_expert_source source;
-    if (!sl_layer_is_moe(config_of(e), layer))
-        return 0;
-    int status = sl_reference_experts(&e->reference, layer, &source, e->err);
     if (status == 0)
-        status = sl_experts_open_source(made, &source, REFERENCE_WAVE, e->err);
-    if (status == 0)
-        status = sl_experts_open(read, e->dir, e->weights->manifest, layer, 1, SLUICE_READER_AUTO,
-                                 CANDIDATE_WAVE, e->err);
-    return status < 0 ? status : sl_experts_check(*read, config_of(e), e->dir, layer, e->err);
-}
-
-/* Everything of a stream that a layer needs beside its weights; in both passes of the arena. */
-static void take_layer(const struct evaluation *e, struct stream *s)
-{
-    const struct sl_workspace_opts opts = {
-        .config = config_of(e),
-        .compute = s->compute,
-        .experts = s->experts,
-        .wave = s->experts ? sl_experts_wave(s->experts) : 0,
-        .types = s->types,
-        .chunk = e->chunk,
-        .capacity = e->context,
-    };
-    s->ws = (struct sl_workspace){0};
-    sl_workspace_take(&s->ws, &s->arena, &opts);
-    sl_cache_take(&s->cache, &s->arena, opts.config, s->types, e->context);
-}
-
-static int open_layer(struct evaluation *e, uint32_t layer)
-{
-    int status = sl_layer_open(&e->layer, e->weights, e->dir, layer, e->err);
-    if (status == 0)
-        status = sl_reference_load(&e->reference, layer, e->err);
-    if (status == 0)
-        status = open_experts(e, layer);
-    e->stream[REFERENCE].weights = &e->reference.weights;
-    e->stream[CANDIDATE].weights = &e->layer;
-    for (int i = 0; status == 0 && i < N_STREAMS; i++) {
-        struct stream *s = &e->stream[i];
-        take_layer(e, s);
-        status = sl_arena_allocate(&s->arena, "caches and scratch of a layer", e->err);
-        if (status < 0)
-            break;
-        take_layer(e, s);
-        sl_workspace_init(&s->ws);
-    }
-    return status;
-}
-
-static void close_layer(struct evaluation *e)
-{
-    for (int i = 0; i < N_STREAMS; i++) {
-        sl_experts_close(&e->stream[i].experts);
-        sl_arena_free(&e->stream[i].arena);
-    }
-    sl_reference_unload(&e->reference);
-    sl_layer_close(&e->layer);
+        status = choose_compute(e);
+    return status < 0 ? status : choose_multiplier(e);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static uint64_t file_bytes(const struct evaluation *e, const char *name)
+/* What is kept of all tokens. */
+static void take_tokens(struct sl_evaluation *e)
+{
+    const struct sl_config *c = sl_config_of(e);
+    for (int i = 0; i < SL_STREAMS; i++) {
+        e->stream[i].hidden = sl_arena_take(&e->arena, e->n, c->hidden * sizeof(float));
+        e->stream[i].chosen = sl_arena_take(&e->arena, e->n, c->experts_used * sizeof(uint32_t));
+    }
+    e->update = sl_arena_take(&e->arena, e->n, c->hidden * sizeof(float));
+    e->weight = sl_arena_take(&e->arena, e->n, c->experts_used * sizeof(float));
+    e->used = sl_arena_take(&e->arena, c->experts, sizeof *e->used);
+}
+
+static uint64_t file_bytes(const struct sl_evaluation *e, const char *name)
 {
     const struct sl_manifest_file *f = sl_manifest_find(e->weights->manifest, name);
     return f ? f->bytes : 0;
 }
 
-static void take_rows(struct evaluation *e)
+static void take_rows(struct sl_evaluation *e)
 {
-    struct rows *r = &e->rows;
-    size_t hidden = config_of(e)->hidden, vocab = config_of(e)->vocab;
-    r->normed = sl_arena_take(&r->arena, LOGIT_ROWS * hidden, sizeof(float));
-    sl_codes_take(&r->codes, &r->arena, LOGIT_ROWS, hidden);
-    for (int i = 0; i < N_STREAMS; i++)
-        r->logits[i] = sl_arena_take(&r->arena, LOGIT_ROWS * vocab, sizeof(float));
-    r->compared = sl_arena_take(&r->arena, LOGIT_ROWS, sizeof *r->compared);
+    struct sl_logit_rows *r = &e->rows;
+    size_t hidden = sl_config_of(e)->hidden, vocab = sl_config_of(e)->vocab;
+    r->normed = sl_arena_take(&r->arena, SL_EVALUATE_ROWS * hidden, sizeof(float));
+    sl_codes_take(&r->codes, &r->arena, SL_EVALUATE_ROWS, hidden);
+    for (int i = 0; i < SL_STREAMS; i++)
+        r->logits[i] = sl_arena_take(&r->arena, SL_EVALUATE_ROWS * vocab, sizeof(float));
+    r->compared = sl_arena_take(&r->arena, SL_EVALUATE_ROWS, sizeof *r->compared);
 }
 
 /* Weights of the largest layer; experts and scratch of the last, which has all there is. */
-static int measure_layers(struct evaluation *e, struct sl_evaluate_memory *m)
+static int measure_layers(struct sl_evaluation *e, struct sl_evaluate_memory *m)
 {
-    uint32_t layers = config_of(e)->layers;
+    uint32_t layers = sl_config_of(e)->layers;
     int status = 0;
     for (uint32_t layer = 0; status == 0 && layer < layers; layer++) {
         char name[64];
@@ -240,28 +151,30 @@ static int measure_layers(struct evaluation *e, struct sl_evaluate_memory *m)
         m->weights = sl_max(m->weights, bytes + file_bytes(e, name));
     }
     if (status == 0)
-        status = open_experts(e, layers - 1);
-    for (int i = 0; status == 0 && i < N_STREAMS; i++) {
-        struct stream *s = &e->stream[i];
-        take_layer(e, s);
+        status = sl_evaluate_open_experts(e, layers - 1);
+    for (int i = 0; status == 0 && i < SL_STREAMS; i++) {
+        struct sl_stream *s = &e->stream[i];
+        sl_evaluate_take_layer(e, s);
         m->scratch += s->arena.used;
         if (s->experts)
             m->experts += sl_experts_wave(s->experts) *
                           sl_experts_layout(s->experts, layers - 1)->stride;
     }
-    close_layer(e);
+    sl_evaluate_close_layer(e);
     return status;
 }
 
-static int measure(struct evaluation *e)
+static int measure(struct sl_evaluation *e)
 {
     struct sl_evaluate_memory *m = &e->report->memory;
     uint64_t head;
     take_rows(e);
-    m->hidden = (uint64_t)N_STREAMS * e->n * config_of(e)->hidden * sizeof(float);
+    take_tokens(e);
+    m->hidden = e->arena.used;
+    e->arena = (struct sl_arena){0};
     int status = measure_layers(e, m);
     if (status == 0)
-        status = sl_reference_measure(&e->reference, config_of(e)->layers, &head, e->err);
+        status = sl_reference_measure(&e->reference, sl_config_of(e)->layers, &head, e->err);
     if (status < 0)
         return status;
     m->head = head + file_bytes(e, SL_HEAD_FILE) + e->rows.arena.used;
@@ -270,7 +183,7 @@ static int measure(struct evaluation *e)
     return 0;
 }
 
-static int check_memory(const struct evaluation *e)
+static int check_memory(const struct sl_evaluation *e)
 {
     const struct sl_evaluate_memory *m = &e->report->memory;
     const double gb = 1e9;
@@ -279,124 +192,27 @@ static int check_memory(const struct evaluation *e)
         return 0;
     return sl_fail(e->err, SLUICE_ENOMEM,
                    "the evaluation needs %.2f GB, %.2f GB are available: %.2f for hidden states "
-                   "(2 x %zu tokens x %u x 4 bytes) and the larger of %.2f for a layer (weights "
+                   "(3 x %zu tokens x %u x 4 bytes) and the larger of %.2f for a layer (weights "
                    "%.2f, experts %.2f, caches and scratch %.2f) and %.2f for the output heads; "
                    "fewer tokens (-n), a smaller --chunk or a shorter context (-c) take less",
                    (double)m->total / gb, (double)there / gb, (double)m->hidden / gb, e->n,
-                   config_of(e)->hidden, (double)(m->weights + m->experts + m->scratch) / gb,
+                   sl_config_of(e)->hidden, (double)(m->weights + m->experts + m->scratch) / gb,
                    (double)m->weights / gb, (double)m->experts / gb, (double)m->scratch / gb,
                    (double)m->head / gb);
-}
-
-/* ---- through the layers ---------------------------------------------------------------------- */
-
-static int progress(struct evaluation *e, uint32_t layer, size_t tokens)
-{
-    e->done += tokens;
-    uint64_t total = ((uint64_t)config_of(e)->layers + 1) * e->n;
-    if (!e->opts->progress || e->opts->progress(e->opts->user, layer, e->done, total) == 0)
-        return 0;
-    return sl_fail(e->err, SLUICE_ECANCELLED, "cancelled");
-}
-
-/* The hidden states before the first layer. */
-static int embed(struct evaluation *e)
-{
-    size_t hidden = config_of(e)->hidden;
-    struct stream *s = &e->stream[CANDIDATE];
-    for (size_t t = 0; t < e->n; t++)
-        sl_embed(e->weights, s->compute.ops, e->tokens[t], s->hidden + t * hidden);
-    return sl_reference_embed(&e->reference, e->tokens, e->n, e->stream[REFERENCE].hidden, e->err);
-}
-
-/* What a layer's chunks add up to. */
-struct layer_sums {
-    double error, square; /* Σ (h_c − h_r)², Σ h_r² */
-    struct sl_sample router, selection;
-};
-
-static void compare_hidden(const struct evaluation *e, size_t first, size_t n,
-                           struct layer_sums *sums)
-{
-    size_t hidden = config_of(e)->hidden;
-    const float *r = e->stream[REFERENCE].hidden, *c = e->stream[CANDIDATE].hidden;
-    for (size_t i = first * hidden; i < (first + n) * hidden; i++) {
-        double d = (double)c[i] - (double)r[i];
-        sums->error += d * d;
-        sums->square += (double)r[i] * (double)r[i];
-    }
-}
-
-/* The choices that the workspaces hold of the chunk that both have just computed. */
-static void compare_choices(const struct evaluation *e, uint32_t layer, size_t position, size_t n,
-                            struct layer_sums *sums)
-{
-    const struct sl_config *c = config_of(e);
-    const struct sl_workspace *r = &e->stream[REFERENCE].ws, *q = &e->stream[CANDIDATE].ws;
-    size_t used = c->experts_used, topk = c->index_topk;
-    for (size_t t = 0; t < n && sl_layer_is_moe(c, layer); t++) {
-        size_t both = sl_common(r->moe.chosen + t * used, q->moe.chosen + t * used, used);
-        sl_sample_add(&sums->router, (double)both / (double)(2 * used - both));
-    }
-    for (size_t t = 0; t < n && r->attention.types.index; t++) {
-        if (position + t + 1 <= topk)
-            continue;
-        size_t both = sl_common(r->attention.selected + t * topk, q->attention.selected + t * topk,
-                                topk);
-        sl_sample_add(&sums->selection, (double)both / (double)topk);
-    }
-}
-
-/* Tokens [first, first + n), at POSITION of their sequence. */
-static int run_chunk(struct evaluation *e, uint32_t layer, size_t first, size_t position, size_t n,
-                     struct layer_sums *sums)
-{
-    size_t hidden = config_of(e)->hidden;
-    for (int i = 0; i < N_STREAMS; i++) {
-        struct stream *s = &e->stream[i];
-        sl_attention_begin(&s->ws.attention, position, n);
-        int status = sl_layer_run(&s->ws, s->weights, &s->cache, layer, position, n,
-                                  s->hidden + first * hidden, e->err);
-        if (status < 0)
-            return status;
-    }
-    compare_hidden(e, first, n, sums);
-    compare_choices(e, layer, position, n, sums);
-    return progress(e, layer, n);
-}
-
-static int run_layer(struct evaluation *e, uint32_t layer)
-{
-    struct layer_sums sums = {0};
-    int status = open_layer(e, layer);
-    for (size_t t = 0, n; status == 0 && t < e->n; t += n) {
-        size_t position = t % e->context;
-        n = sl_min(sl_min(e->chunk, e->context - position), e->n - t);
-        status = run_chunk(e, layer, t, position, n, &sums);
-    }
-    close_layer(e);
-    e->report->layer[layer] = (struct sl_evaluate_layer){
-        .output_error = sums.square > 0 ? sqrt(sums.error / sums.square) : 0,
-        .router_overlap = sums.router.n ? sums.router.mean : 1,
-        .selection_overlap = sums.selection.n ? sums.selection.mean : 1,
-        .routes = sums.router.n,
-        .selections = sums.selection.n,
-    };
-    return status;
 }
 
 /* ---- predictions ----------------------------------------------------------------------------- */
 
 struct norm_phase {
-    const struct evaluation *e;
-    const struct stream *s;
+    const struct sl_evaluation *e;
+    const struct sl_stream *s;
     size_t first;
 };
 
 static void norm_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct norm_phase *p = arg;
-    const struct sl_config *c = config_of(p->e);
+    const struct sl_config *c = sl_config_of(p->e);
     const struct sl_ops *ops = p->s->compute.ops;
     (void)thread;
     for (size_t t = begin; t < end; t++) {
@@ -408,97 +224,100 @@ static void norm_work(void *arg, size_t begin, size_t end, unsigned thread)
 }
 
 /* LOGITS[n][vocab] of tokens [first, first + n). */
-static void multiply_head(const struct evaluation *e, const struct stream *s, size_t first,
+static void multiply_head(const struct sl_evaluation *e, const struct sl_stream *s, size_t first,
                           size_t n, float *logits)
 {
     const struct sl_matrix *head = &s->weights->matrix[SL_HEAD];
     struct norm_phase norm = {e, s, first};
     struct sl_product product = {
         .w = head,
-        .x = sl_acts_for(head, &e->rows.codes, e->rows.normed, config_of(e)->hidden),
+        .x = sl_acts_for(head, &e->rows.codes, e->rows.normed, sl_config_of(e)->hidden),
         .n = n,
         .y = logits,
-        .ldy = config_of(e)->vocab,
+        .ldy = sl_config_of(e)->vocab,
     };
     sl_team_run(&s->compute.team, n, 1, norm_work, &norm);
     sl_multiply(&s->compute, &product, 1);
 }
 
 /* The token after T in its sequence; −1: there is none. */
-static int32_t successor(const struct evaluation *e, size_t t)
+static int32_t successor(const struct sl_evaluation *e, size_t t)
 {
     return t + 1 < e->n && (t + 1) % e->context != 0 ? e->tokens[t + 1] : -1;
 }
 
 struct compare_phase {
-    const struct evaluation *e;
+    const struct sl_evaluation *e;
     size_t first;
 };
 
 static void compare_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct compare_phase *p = arg;
-    const struct rows *r = &p->e->rows;
-    size_t vocab = config_of(p->e)->vocab;
+    const struct sl_logit_rows *r = &p->e->rows;
+    size_t vocab = sl_config_of(p->e)->vocab;
     (void)thread;
     for (size_t t = begin; t < end; t++)
-        sl_compare_logits(&r->compared[t], r->logits[REFERENCE] + t * vocab,
-                          r->logits[CANDIDATE] + t * vocab, vocab, successor(p->e, p->first + t));
+        sl_compare_logits(&r->compared[t], r->logits[SL_REFERENCE] + t * vocab,
+                          r->logits[SL_CANDIDATE] + t * vocab, vocab,
+                          successor(p->e, p->first + t));
 }
 
-static int count_token(struct evaluation *e, size_t t, const struct sl_comparison *c)
+static int count_token(struct sl_evaluation *e, size_t t, const struct sl_comparison *c)
 {
     struct sl_evaluate_report *r = e->report;
-    if (!c->finite[REFERENCE] || !c->finite[CANDIDATE] || !isfinite(c->kl))
+    if (!c->finite[SL_REFERENCE] || !c->finite[SL_CANDIDATE] || !isfinite(c->kl))
         return sl_fail(e->err, SLUICE_EFORMAT,
                        "%s: the logits of token %zu are not finite: run sluice verify",
-                       c->finite[REFERENCE] ? e->dir : e->reference.checkpoint->dir, t);
+                       c->finite[SL_REFERENCE] ? e->dir : e->reference.checkpoint->dir, t);
     r->kl_of[t] = c->kl;
     sl_sample_add(&r->kl, c->kl);
     r->top1 += c->same_top;
     if (successor(e, t) < 0)
         return 0;
-    double delta = exp(c->log_p[CANDIDATE]) - exp(c->log_p[REFERENCE]);
-    sl_sample_add(&r->surprise_reference, -c->log_p[REFERENCE]);
-    sl_sample_add(&r->surprise_candidate, -c->log_p[CANDIDATE]);
-    sl_sample_add(&r->surprise_difference, c->log_p[REFERENCE] - c->log_p[CANDIDATE]);
+    double delta = exp(c->log_p[SL_CANDIDATE]) - exp(c->log_p[SL_REFERENCE]);
+    sl_sample_add(&r->surprise_reference, -c->log_p[SL_REFERENCE]);
+    sl_sample_add(&r->surprise_candidate, -c->log_p[SL_CANDIDATE]);
+    sl_sample_add(&r->surprise_difference, c->log_p[SL_REFERENCE] - c->log_p[SL_CANDIDATE]);
     e->delta_squares += delta * delta;
     return 0;
 }
 
 /* Logits of tokens [first, first + n) and all that is counted of them. */
-static int predict(struct evaluation *e, size_t first, size_t n)
+static int predict(struct sl_evaluation *e, size_t first, size_t n)
 {
-    struct rows *r = &e->rows;
-    size_t vocab = config_of(e)->vocab;
+    struct sl_logit_rows *r = &e->rows;
+    size_t vocab = sl_config_of(e)->vocab;
     struct compare_phase compare = {e, first};
     int status = 0;
-    for (int i = 0; i < N_STREAMS; i++)
+    for (int i = 0; i < SL_STREAMS; i++)
         multiply_head(e, &e->stream[i], first, n, r->logits[i]);
-    sl_team_run(&e->stream[CANDIDATE].compute.team, n, 1, compare_work, &compare);
+    sl_team_run(&e->stream[SL_CANDIDATE].compute.team, n, 1, compare_work, &compare);
     for (size_t t = 0; status == 0 && t < n; t++) {
         if (e->opts->logits)
-            e->opts->logits(e->opts->user, first + t, r->logits[REFERENCE] + t * vocab,
-                            r->logits[CANDIDATE] + t * vocab);
+            e->opts->logits(e->opts->user, first + t, r->logits[SL_REFERENCE] + t * vocab,
+                            r->logits[SL_CANDIDATE] + t * vocab);
         status = count_token(e, first + t, &r->compared[t]);
     }
-    return status < 0 ? status : progress(e, config_of(e)->layers, n);
+    return status < 0
+               ? status
+               : sl_evaluate_progress(e, sl_config_of(e)->layers, e->done + n * SL_HEAD_UNITS);
 }
 
-static int run_head(struct evaluation *e)
+static int run_head(struct sl_evaluation *e)
 {
     struct sl_evaluate_report *report = e->report;
-    int status = sl_reference_load(&e->reference, config_of(e)->layers, e->err);
-    e->stream[REFERENCE].weights = &e->reference.weights;
-    e->stream[CANDIDATE].weights = &e->weights->head;
+    int status = sl_reference_load(&e->reference, sl_config_of(e)->layers, e->err);
+    e->stream[SL_REFERENCE].weights = &e->reference.weights;
+    e->stream[SL_CANDIDATE].weights = &e->weights->head;
     if (status < 0)
         return status;
     take_rows(e);
     if ((status = sl_arena_allocate(&e->rows.arena, "rows of logits", e->err)) < 0)
         return status;
     take_rows(e);
-    for (size_t t = 0; status == 0 && t < e->n; t += LOGIT_ROWS)
-        status = predict(e, t, sl_min(LOGIT_ROWS, e->n - t));
+    for (size_t t = 0; status == 0 && t < e->n; t += SL_EVALUATE_ROWS)
+        status = predict(e, t, sl_min(SL_EVALUATE_ROWS, e->n - t));
     report->top1 /= (double)e->n;
     report->rms_dp = sqrt(e->delta_squares / (double)sl_max(report->surprise_candidate.n, 1));
     return status < 0 ? status : sl_rank_divergences(report, e->err);
@@ -506,30 +325,35 @@ static int run_head(struct evaluation *e)
 
 /* ---- the evaluation -------------------------------------------------------------------------- */
 
-static void take_hidden(struct evaluation *e)
-{
-    for (int i = 0; i < N_STREAMS; i++)
-        e->stream[i].hidden = sl_arena_take(&e->arena, e->n, config_of(e)->hidden * sizeof(float));
-}
-
-static int allocate(struct evaluation *e)
+static int allocate(struct sl_evaluation *e)
 {
     struct sl_evaluate_report *r = e->report;
     r->tokens = e->n;
     r->context = e->context;
-    r->layers = config_of(e)->layers;
+    r->layers = sl_config_of(e)->layers;
     r->kl_of = calloc(e->n, sizeof *r->kl_of);
     r->layer = calloc(r->layers, sizeof *r->layer);
     if (!r->kl_of || !r->layer)
         return sl_fail_nomem(e->err, "report", e->n * sizeof *r->kl_of);
-    take_hidden(e);
+    take_tokens(e);
     int status = sl_arena_allocate(&e->arena, "hidden states", e->err);
     if (status == 0)
-        take_hidden(e);
+        take_tokens(e);
     return status;
 }
 
-static int run(struct evaluation *e)
+/* The hidden states before the first layer. */
+static int embed(struct sl_evaluation *e)
+{
+    size_t hidden = sl_config_of(e)->hidden;
+    struct sl_stream *s = &e->stream[SL_CANDIDATE];
+    for (size_t t = 0; t < e->n; t++)
+        sl_embed(e->weights, s->compute.ops, e->tokens[t], s->hidden + t * hidden);
+    return sl_reference_embed(&e->reference, e->tokens, e->n, e->stream[SL_REFERENCE].hidden,
+                              e->err);
+}
+
+static int run(struct sl_evaluation *e)
 {
     int status = measure(e);
     if (status == 0)
@@ -541,8 +365,8 @@ static int run(struct evaluation *e)
     if (e->opts->begin)
         e->opts->begin(e->opts->user, &e->report->memory);
     status = embed(e);
-    for (uint32_t layer = 0; status == 0 && layer < config_of(e)->layers; layer++)
-        status = run_layer(e, layer);
+    for (uint32_t layer = 0; status == 0 && layer < sl_config_of(e)->layers; layer++)
+        status = sl_evaluate_layer(e, layer);
     return status < 0 ? status : run_head(e);
 }
 
@@ -552,7 +376,7 @@ int sl_evaluate(const char *container, const char *checkpoint, const int32_t *to
 {
     static const struct sl_evaluate_opts defaults = {0};
     double start = sl_now();
-    struct evaluation e = {
+    struct sl_evaluation e = {
         .dir = container,
         .opts = opts ? opts : &defaults,
         .tokens = tokens,
@@ -565,7 +389,8 @@ int sl_evaluate(const char *container, const char *checkpoint, const int32_t *to
     if (status == 0)
         status = run(&e);
     report->seconds = sl_now() - start;
-    close_layer(&e);
+    sl_evaluate_close_layer(&e);
+    sl_onednn_close(&e.stream[SL_REFERENCE].compute.multiplier);
     sl_arena_free(&e.rows.arena);
     sl_arena_free(&e.arena);
     sl_reference_close(&e.reference);

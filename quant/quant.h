@@ -77,7 +77,7 @@ double sl_surprise(const float *logits, size_t vocab, int32_t token);
 
 /* What an evaluation holds in memory, in bytes; nothing of it grows with the number of layers. */
 struct sl_evaluate_memory {
-    uint64_t hidden;  /* the hidden states of all tokens, twice */
+    uint64_t hidden;  /* of all tokens: hidden states, twice, and what experts add to them */
     uint64_t weights; /* one layer of both models, without routed experts; the largest */
     uint64_t experts; /* routed experts at hand */
     uint64_t scratch; /* caches of one layer and scratch of a chunk, of both */
@@ -92,11 +92,12 @@ struct sl_evaluate_opts {
     size_t chunk;   /* most tokens computed in one pass; 0: SL_EVALUATE_CHUNK */
     unsigned threads; /* 0: every processor this process may use */
     uint64_t memory;  /* bytes that may be used; 0: what the system says it has */
+    bool exact;       /* the reference, too, to the bit: no oneDNN in a build that has it */
     void *user;
     /* Once, before the work. */
     void (*begin)(void *user, const struct sl_evaluate_memory *memory);
     /* LAYER of report->layers is at work (the last number: the output heads); DONE of TOTAL
-     * chunks' tokens.  A non-zero return stops with SLUICE_ECANCELLED. */
+     * units.  A non-zero return stops with SLUICE_ECANCELLED. */
     int (*progress)(void *user, uint32_t layer, uint64_t done, uint64_t total);
     /* The logits of token TOKEN under both models: float[vocab]. */
     void (*logits)(void *user, size_t token, const float *reference, const float *candidate);
@@ -122,6 +123,7 @@ struct sl_evaluate_report {
     struct sl_sample surprise_difference;                    /* candidate − reference */
     double rms_dp; /* of p_candidate(successor) − p_reference(successor) */
     double seconds;
+    char multiplier[32];             /* of the reference's weights: "kernels", or "oneDNN 2.6.3" */
     double *kl_of;                   /* [tokens] */
     struct sl_evaluate_layer *layer; /* [layers] */
 };
@@ -130,7 +132,8 @@ struct sl_evaluate_report {
  * Compares the container with the checkpoint it was made from (refused for another one) over
  * TOKENS[0..n), n ≥ 2, cut into sequences that each begin at position 0.  Goes through the layers
  * once, with the hidden states of all tokens under both models.  The reference computes as the
- * profile `reference` does, the container as a session with default options.  The report is the
+ * profile `reference` does (but for the order of sums where oneDNN multiplies), the container as a
+ * session with default options.  The report is the
  * caller's to release, also after an error.  SLUICE_ENOMEM when the memory would not do.
  */
 int sl_evaluate(const char *container, const char *checkpoint, const int32_t *tokens, size_t n,

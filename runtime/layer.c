@@ -56,17 +56,22 @@ static void show_routes(const struct sl_workspace *ws, unsigned layer, size_t po
                              ws->moe.weight + t * used, used);
 }
 
+void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
+                     struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
+                     float *hidden)
+{
+    sl_norm_rows(ws, hidden, w->vector[SL_ATTN_NORM], n, ws->normed);
+    sl_attention_run(&ws->attention, w, cache, layer, ws->normed, position, n, ws->update);
+    ws->compute.ops->add(ws->update, n * ws->config->hidden, hidden);
+    sl_meter_lap(ws->compute.meter, SLUICE_PART_PROJECTIONS);
+}
+
 int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
                  struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
                  float *hidden, struct sluice_err *err)
 {
-    size_t values = n * ws->config->hidden;
     int status = 0;
-    sl_norm_rows(ws, hidden, w->vector[SL_ATTN_NORM], n, ws->normed);
-    sl_attention_run(&ws->attention, w, cache, layer, ws->normed, position, n, ws->update);
-    ws->compute.ops->add(ws->update, values, hidden);
-    sl_meter_lap(ws->compute.meter, SLUICE_PART_PROJECTIONS);
-
+    sl_layer_attend(ws, w, cache, layer, position, n, hidden);
     sl_norm_rows(ws, hidden, w->vector[SL_FFN_NORM], n, ws->normed);
     if (sl_layer_is_moe(ws->config, layer)) {
         sl_router_run(&ws->moe, w, ws->normed, n);
@@ -77,7 +82,7 @@ int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
     }
     if (status < 0)
         return status;
-    ws->compute.ops->add(ws->update, values, hidden);
+    ws->compute.ops->add(ws->update, n * ws->config->hidden, hidden);
     if (ws->hooks && ws->hooks->hidden)
         ws->hooks->hidden(ws->hooks->user, layer, position, n, hidden);
     return 0;

@@ -37,6 +37,11 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
 /* Computes constants; once, after the second pass. */
 void sl_workspace_init(struct sl_workspace *ws);
 
+/* The first half of sl_layer_run() below: hidden += attention(norm(hidden)). */
+void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
+                     struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
+                     float *hidden);
+
 /*
  * hidden[n][hidden] → the same after LAYER, for positions [position, position + n), n ≤ chunk.
  * sl_attention_begin() must have been called for these positions.  CACHE receives the positions and

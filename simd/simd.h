@@ -359,7 +359,7 @@ struct sl_ops {
 
 /*
  * What a rung can do at most: loops of the instructions that its kernels spend their time with, on
- * data in registers, and a plain read of memory.  To measure kernels against; no kernels.
+ * data in registers, and of loads and stores.  To measure kernels against; no kernels.
  */
 struct sl_peaks {
     /* sum[r] = N times Σ_i w[4r + i] · x[i], modulo 2^32, by 64 N multiply-adds. */
@@ -368,11 +368,13 @@ struct sl_peaks {
     void (*fma)(const float a[SL_PANEL], float b, size_t n, float sum[SL_PANEL]);
     /* The exclusive or of all 32-bit words of N bytes. */
     uint32_t (*read)(const void *p, size_t n);
+    /* Writes WORD all over N bytes, 4-byte aligned. */
+    void (*write)(void *p, size_t n, uint32_t word);
 };
 
 enum {
-    SL_PEAK_STEP = 240, /* N of dot and fma is a multiple of this */
-    SL_PEAK_READ = 256, /* N of read is a multiple of this */
+    SL_PEAK_STEP = 240,  /* N of dot and fma is a multiple of this */
+    SL_PEAK_BYTES = 256, /* N of read and write is a multiple of this */
 };
 
 /*

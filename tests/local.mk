@@ -7,14 +7,15 @@ lints = \
 kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
 unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
     tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
-    tests/unit/test_bench tests/unit/test_statistics \
+    tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
-    tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh
+    tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
+    tests/cli/kernels.sh tests/cli/doctor.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
@@ -105,6 +106,10 @@ tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs
 tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
 tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_kernels_LDADD = libtools.la libmodel.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_doctor_SOURCES = tests/unit/test_doctor.c $(scratch)
+tests_unit_test_doctor_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_doctor_LDADD = libtools.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_tokenizer_SOURCES = tests/unit/test_tokenizer.c
 tests_unit_test_tokenizer_CPPFLAGS = $(cmocka_cppflags)

@@ -25,6 +25,10 @@ libtools_la_SOURCES = \
     tools/common/trace.h \
     tools/common/verbtable.c \
     tools/common/verbtable.h \
+    tools/doctor/doctor.h tools/doctor/findings.h tools/doctor/findings.c \
+    tools/doctor/system_text.h tools/doctor/system_text.c \
+    tools/doctor/doctor_cgroup.c tools/doctor/doctor_limits.c tools/doctor/doctor_memory.c \
+    tools/doctor/doctor_processors.c tools/doctor/doctor_target.c \
     tools/measure/bandwidth.c tools/measure/bandwidth.h \
     tools/measure/drive.h tools/measure/drive_private.h tools/measure/drive.c \
     tools/measure/drive_files.c tools/measure/drive_threads.c tools/measure/drive_uring.c \
@@ -44,9 +48,13 @@ sluice_SOURCES = \
     tools/bench/verb_bench.c \
     tools/bench/evict.h tools/bench/evict.c \
     tools/bench/extrapolate.h tools/bench/extrapolate.c \
+    tools/bench/kernels_table.h tools/bench/kernels_table.c \
     tools/bench/model_rows.h tools/bench/model_rows.c \
+    tools/bench/reading.h tools/bench/reading.c \
     tools/bench/report.h tools/bench/report.c \
     tools/bench/routes.h tools/bench/routes.c \
+    tools/bench/io_table.h tools/bench/io_table.c \
+    tools/doctor/verb_doctor.c tools/doctor/doctor_rates.c \
     tools/run/verb_run.c \
     tools/plan/plan.h tools/plan/report_text.c tools/plan/report_json.c tools/plan/hint.c \
     tools/plan/verb_plan.c \

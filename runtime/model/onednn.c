@@ -22,8 +22,11 @@
 
 #include "runtime/base/arith.h"
 
-/* A part is ROWS × COLS weights (1 MiB); vectors that lie apart are gathered VECTORS at a time. */
-enum { ROWS = 256, COLS = 1024, VECTORS = 256, GRAIN = 32 };
+/*
+ * A part is ROWS × COLS weights (4 MiB): larger ones leave the cache, with smaller ones threads
+ * wait for each other more often.  Vectors that lie apart are gathered VECTORS at a time.
+ */
+enum { ROWS = 512, COLS = 2048, VECTORS = 256, GRAIN = 32 };
 
 struct onednn {
     struct sl_multiplier face; /* first, so that its address is that of the whole */
@@ -57,7 +60,7 @@ static void unpack_work(void *arg, size_t begin, size_t end, unsigned thread)
             const void *from = panel + (p->col + k) * bytes;
             float *to = p->d->weights + k * ROWS + r;
             if (!bf16)
-                memcpy(to, from, bytes);
+                memcpy(to, from, SL_PANEL * sizeof(float));
             for (size_t i = 0; bf16 && i < SL_PANEL; i++)
                 to[i] = sl_from_bf16(((const uint16_t *)from)[i]);
         }

@@ -12,7 +12,7 @@
  * infinities and denormals come out as in any F32 sum.  SLUICE_EUNSUPPORTED when this build has no
  * oneDNN.  One thread at a time may use it.
  */
-enum { SL_ONEDNN_VECTORS = 32 };
+enum { SL_ONEDNN_VECTORS = 64 };
 int sl_onednn_open(struct sl_multiplier **m, struct sluice_err *err);
 void sl_onednn_close(struct sl_multiplier **m);
 

@@ -249,21 +249,26 @@ static void add_work(void *arg, size_t begin, size_t end, unsigned thread)
                                   p->out + i / used * hidden);
 }
 
-static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n, const float *x,
-                    size_t n_tokens, float *out, struct sluice_err *err)
+int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n,
+                     struct sluice_err *err)
 {
     const struct sl_expert_layout *layout = sl_experts_layout(m->experts, layer);
-    struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
-    struct add_phase add = {m, ids[0], ids[n - 1], out};
     int status = sl_experts_fetch(m->experts, layer, ids, n, m->blocks, err);
     sl_meter_lap(m->compute->meter, SLUICE_PART_IO);
-    if (status < 0)
-        return status;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; status == 0 && i < n; i++) {
         m->matrices[2 * i] = (struct sl_matrix){layout->gate_up, m->blocks[i]};
         m->matrices[2 * i + 1] = (struct sl_matrix){layout->down,
                                                     m->blocks[i] + layout->down_offset};
     }
+    return status;
+}
+
+/* Computes the experts at hand, ids[0..n), for the chunk whose rows are sorted. */
+static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
+                     size_t n_tokens, float *out)
+{
+    struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
+    struct add_phase add = {m, ids[0], ids[n - 1], out};
     activate.first = m->first[ids[0]];
     run_half(m, ids, n, false, x);
     sl_team_run(&m->compute->team, m->first[ids[n - 1] + 1] - activate.first, 1, activate_work,
@@ -271,22 +276,44 @@ static int run_wave(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_
     run_half(m, ids, n, true, x);
     sl_team_run(&m->compute->team, n_tokens, 1, add_work, &add);
     sl_meter_lap(m->compute->meter, SLUICE_PART_EXPERTS);
-    return 0;
+}
+
+void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
+                    size_t n_tokens, float *out)
+{
+    encode_x(m, x, n_tokens);
+    sort_rows(m, n_tokens);
+    run_wave(m, ids, n, x, n_tokens, out);
+}
+
+/* The activations of X are encoded already. */
+static void add_shared(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                       float *out)
+{
+    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
+    m->compute->ops->add(m->own_out, n * m->config->hidden, out);
+    sl_meter_lap(m->compute->meter, SLUICE_PART_SHARED);
+}
+
+void sl_shared_add(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                   float *out)
+{
+    encode_x(m, x, n);
+    add_shared(m, w, x, n, out);
 }
 
 int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned layer,
                    const float *x, size_t n, float *out, struct sluice_err *err)
 {
-    size_t hidden = m->config->hidden, wave = sl_experts_wave(m->experts);
-    size_t n_used = sort_rows(m, n);
-    memset(out, 0, n * hidden * sizeof *out);
+    size_t wave = sl_experts_wave(m->experts), n_used = sort_rows(m, n);
+    memset(out, 0, n * m->config->hidden * sizeof *out);
     for (size_t i = 0; i < n_used; i += wave) {
-        int status = run_wave(m, layer, m->used + i, sl_min(wave, n_used - i), x, n, out, err);
+        size_t count = sl_min(wave, n_used - i);
+        int status = sl_experts_bring(m, layer, m->used + i, count, err);
         if (status < 0)
             return status;
+        run_wave(m, m->used + i, count, x, n, out);
     }
-    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
-    m->compute->ops->add(m->own_out, n * hidden, out);
-    sl_meter_lap(m->compute->meter, SLUICE_PART_SHARED);
+    add_shared(m, w, x, n, out);
     return 0;
 }

@@ -86,4 +86,17 @@ void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const flo
 int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned layer,
                    const float *x, size_t n, float *out, struct sluice_err *err);
 
+/*
+ * The same in pieces, for callers that have an expert at hand for more tokens than a chunk: bring
+ * some experts, ids[0..n) ascending, n ≤ wave; add them to each chunk, whose choices the caller
+ * puts into m->chosen and m->weight; bring the next; at last add the shared expert.  No expert that
+ * a chunk uses may be missing between ids[0] and ids[n - 1].  OUT is the caller's to clear before.
+ */
+int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n,
+                     struct sluice_err *err);
+void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
+                    size_t n_tokens, float *out);
+void sl_shared_add(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
+                   float *out);
+
 #endif

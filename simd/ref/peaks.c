@@ -41,4 +41,11 @@ static uint32_t read_all(const void *p, size_t n)
     return (uint32_t)(all ^ all >> 32);
 }
 
-const struct sl_peaks sl_ref_peaks = {dot, fma_sum, read_all};
+static void write_all(void *p, size_t n, uint32_t word)
+{
+    uint32_t *at = p;
+    for (size_t i = 0; i < n / sizeof *at; i++)
+        at[i] = word;
+}
+
+const struct sl_peaks sl_ref_peaks = {dot, fma_sum, read_all, write_all};

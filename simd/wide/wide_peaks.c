@@ -98,4 +98,14 @@ static uint32_t read_all(const void *p, size_t n)
     return all;
 }
 
-const struct sl_peaks SL_WIDE(peaks) = {dot, fma_sum, read_all};
+static void write_all(void *p, size_t n, uint32_t word)
+{
+    float *at = p;
+    vf all = vi_as_f(vi_set((int32_t)word));
+    for (size_t i = 0; i < n / sizeof *at; i += 2 * SL_LANES) {
+        vf_store(at + i, all);
+        vf_store(at + i + SL_LANES, all);
+    }
+}
+
+const struct sl_peaks SL_WIDE(peaks) = {dot, fma_sum, read_all, write_all};

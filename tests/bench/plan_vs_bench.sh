@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Compares `sluice plan` with `sluice bench`, by hand: plan_vs_bench.sh SLUICE ROUNDS DIR…
 # Each round measures the machine and then times every container; of each number the best round
-# counts, so that other work on the machine does less harm: both sides need quiet moments.
+# counts, so that other work on the machine does less harm.  What is not best is not compared: both
+# sides need quiet moments, give it rounds.  With LOCK=FILE the rounds wait for that lock.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -12,6 +13,10 @@ shift 2
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
+locked() {
+    if [ -n "${LOCK-}" ]; then flock "$LOCK" "$@"; else "$@"; fi
+}
+
 # The best of every number of some machine files: the first file's lines with larger values.
 best_machine() {
     awk -F'[:,]' 'NR == FNR { line[FNR] = $0; n = FNR }
@@ -19,10 +24,10 @@ best_machine() {
         END { for (i = 1; i <= n; i++) print line[i] }' "$@"
 }
 
-# "TEST DEPTH TPS" of bench's JSON.  pp64 is there to bring the experts in, which are checked then.
+# "TEST DEPTH TPS PART=MS …" of bench's JSON
 bench_rows() {
-    sed -n 's/.*"test": "\([a-z]*\)[0-9]*", "depth": \([0-9]*\), "n": \([0-9]*\), "tps": \([^,]*\),.*/\1 \2 \3 \4/p' "$1" |
-        awk '$3 != 64 { print $1, $2, $4 }'
+    sed -n 's/.*"test": "\([a-z]*\)[0-9]*", "depth": \([0-9]*\), .*"tps": \([^,]*\), .*"ms": {\(.*\)}}.*/\1 \2 \3 \4/p' "$1" |
+        tr -d '",' | sed 's/: /=/g'
 }
 
 # The same of plan's.
@@ -30,22 +35,26 @@ plan_rows() {
     awk -F'[:,]' '/"speed"/ { on = 1 } /"changes"/ { on = 0 } !on { next }
         /"depth"/ { depth = $2 + 0 }
         /"decode"/ { test = "tg" } /"prefill"/ { test = "pp" }
-        /"tps":/ { print test, depth, $2 + 0 }' "$1"
+        /"ms"/ { ms = 1; parts = ""; next }
+        ms && /}/ { ms = 0 }
+        ms { gsub(/[ "]/, "", $1); parts = parts " " $1 "=" $2 + 0 }
+        /"tps":/ { print test, depth, $2 + 0 parts }' "$1"
 }
 
 round=1
 while [ "$round" -le "$rounds" ]; do
-    SLUICE_MACHINE=$scratch/machine.$round "$sluice" doctor > "$scratch/doctor" || [ $? -eq 1 ] # what it warns of is not the matter here
+    SLUICE_MACHINE=$scratch/machine.$round locked "$sluice" doctor > "$scratch/doctor" 2>&1 || true
     i=0
     for dir; do
         i=$((i + 1))
-        "$sluice" bench -m "$dir" -p 64,512 -n 16 -d 0,4096 -r 1 -o json > "$scratch/bench.$i.$round"
+        locked "$sluice" bench -m "$dir" -p 512 -n 16 -d 0,4096 -r 1 -o json > "$scratch/bench.$i.$round"
     done
     round=$((round + 1))
 done
 best_machine "$scratch"/machine.* > "$scratch/machine"
+[ -z "${KEEP-}" ] || cp -R "$scratch"/* "$KEEP"
 
-i=0
+i=0 worst=0
 echo "| container | test | bench | plan | plan / bench |"
 echo "| --- | --- | ---: | ---: | ---: |"
 for dir; do

@@ -48,13 +48,24 @@ static void check_fma(const struct sl_rung *rung, size_t n)
 
 static void check_read(const struct sl_rung *rung, size_t n)
 {
-    static uint32_t data[4096];
+    uint32_t data[1024];
     uint32_t want = 0;
     fill_bytes(data, n);
     for (size_t i = 0; i < n / sizeof *data; i++)
         want ^= data[i];
     if (rung->peaks->read(data, n) != want)
         wrong(rung, "read", n);
+}
+
+static void check_write(const struct sl_rung *rung, size_t n)
+{
+    uint32_t data[1024] = {0}, word = random_word() | 1;
+    rung->peaks->write(data, n, word);
+    for (size_t i = 0; i < 1024; i++)
+        if (data[i] != (i < n / sizeof *data ? word : 0)) {
+            wrong(rung, "write", n);
+            return;
+        }
 }
 
 int main(void)
@@ -65,7 +76,8 @@ int main(void)
         for (size_t times = 0; times < 9; times++) {
             check_dot(rung, times * SL_PEAK_STEP);
             check_fma(rung, times * SL_PEAK_STEP);
-            check_read(rung, times * SL_PEAK_READ);
+            check_read(rung, times * SL_PEAK_BYTES);
+            check_write(rung, times * SL_PEAK_BYTES);
         }
     return failures != 0;
 }

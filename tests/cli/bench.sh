@@ -34,9 +34,11 @@ expect 0 '"io_fraction": null' -- \
 [ "$(value expert_hit)" = 0 ] || bad "pread hits: $(cat out)"
 [ "$(value io_gbps)" != 0 ] || bad "pread reads nothing: $(cat out)"
 
-# ---- computed depth: another sum of work than noise, the same rows -------------------------------
+# ---- computed depth --------------------------------------------------------------------------
 expect 0 '"test": "tg2", "depth": 70' -- \
     "$sluice" bench -m noise -p 0 -n 2 -d 70 -r 1 --real-fill -o json
+
+expect 2 'exclude each other' -- "$sluice" bench -m noise --real-fill --cold
 
 # ---- extrapolated: what is per layer grows, bytes exactly ----------------------------------------
 expect 0 '"layers"' -- "$sluice" bench -m noise -p 0 -n 4 -r 1 --layers 1+1 -o json

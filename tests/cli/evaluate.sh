@@ -44,7 +44,7 @@ expect 2 '0 tokens' -- "$sluice" eval ppl empty -m model
 expect 0 'KL(source, container)' 'PPL source' 'router overlap' -- \
     "$sluice" eval kld text -m model --ref "$top/demo"
 expect 0 -- "$sluice" quantize "$top/demo" exact --profile reference
-"$sluice" eval kld text -m exact --ref "$top/demo" -n 40 --json > kld 2> err || bad "kld of exact"
+"$sluice" eval kld text -m exact --ref "$top/demo" -n 40 --exact --json > kld 2> err || bad "kld of exact"
 [ "$(field kl kld) $(field kl_max kld) $(field top1 kld)" = "0 0 1" ] ||
     bad "a container without loss: $(cat kld)"
 

@@ -23,7 +23,7 @@ machine() {
 {"sluice_machine": 1, "date": "2026-11-25", "cpu": "an abacus", "rung": "avx2", "threads": 4,
  "memory_one": 10e9, "memory_all": 40e9, "drive_pread": 2e9, "drive_uring": $1,
  "lut4_vector": 30e9, "int8_vector": 35e9, "lut4_block": 200e9, "int8_block": 300e9,
- "f32_block": 50e9, "index_score": 300e9, "topk": 2e9, "attend": 100e9, "attend_block": 110e9,
+ "f32_block": 50e9, "index_score": 300e9, "topk": 2e9, "attend": 100e9,
  "lut4_2": 90e9, "lut4_3": 110e9, "lut4_4": 130e9, "lut4_5": 150e9, "lut4_6": 160e9,
  "lut4_7": 170e9, "lut4_8": 180e9, "int8_2": 70e9, "int8_3": 105e9, "int8_4": 140e9,
  "int8_5": 175e9, "int8_6": 200e9, "int8_7": 220e9, "int8_8": 240e9}

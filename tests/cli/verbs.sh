@@ -101,6 +101,7 @@ SLUICE_MACHINE=none expect 0 '"text": "' '"stats": {"tokens": ' '"mem_fraction":
 [ ! -s err ] || bad "run --json writes to stderr: $(cat err)"
 [ "$(wc -l < out)" -eq 1 ] || bad "run --json: not one line"
 grep -qF "{\"text\": \"$(head -1 first | sed 's/[\\"]/\\&/g')" out || bad "run --json: another answer"
+expect 1 'standard output' -- sh -c "'$sluice' run -m model -p x -n 3 --json > /dev/full"
 
 # ---- eval logits --------------------------------------------------------------------------------
 "$sluice" inspect model --json > info

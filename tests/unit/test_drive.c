@@ -3,8 +3,11 @@
  * Measuring drives: every piece once a round and never past the end, the bytes that were counted
  * are the bytes that the kernel says were read, and files that cannot be measured are named.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -249,6 +254,49 @@ static void a_failing_read_is_reported(void **unused)
     }
 }
 
+/* From here on this process is refused io_uring, as Docker does, and O_DIRECT, as some file systems
+ * do; false when the kernel has no such filters. */
+static bool refuse_both(void)
+{
+#if defined SYS_io_uring_setup && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECT, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof steps / sizeof *steps, steps};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+#else
+    return false;
+#endif
+}
+
+/* The last test: the refusals stay.  The page cache is used, but never what it held before. */
+static void refusals_are_told(void **unused)
+{
+    (void)unused;
+    const char *const paths[] = {at("big")};
+    const struct sl_drive_test test = {SL_DRIVE_URING, PIECE, 4, 0.05};
+    struct sl_drive_result r;
+    struct sluice_err err = {0};
+    uint64_t before = 0, after = 0;
+    if (!refuse_both())
+        skip();
+    assert_int_equal(sl_drive_uring_errno(), EPERM);
+    assert_int_equal(sl_drive_measure(paths, 1, &test, &r, &err), SLUICE_EUNSUPPORTED);
+    bool known = io_counter("read_bytes", &before);
+    r = measure(SL_DRIVE_PREAD, 1);
+    assert_false(r.direct);
+    if (known && on_a_drive() && io_counter("read_bytes", &after))
+        assert_true(after - before >= r.bytes - r.bytes / 8);
+}
+
 /* ---- finding files -------------------------------------------------------------------------- */
 
 static void the_largest_files_are_found(void **unused)
@@ -307,6 +355,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_measured_is_named),
         cmocka_unit_test(a_failing_read_is_reported),
         cmocka_unit_test(the_largest_files_are_found),
+        cmocka_unit_test(refusals_are_told),
     };
     return cmocka_run_group_tests(tests, make_files, remove_root);
 }

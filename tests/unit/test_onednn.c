@@ -3,6 +3,9 @@
  * Products by oneDNN against sums of whole numbers, which every order of operations gets exactly,
  * and of random numbers in double, within what any order of F32 operations may lose.  Values around
  * the results must stay as they are.
+ *
+ * test_onednn --bench THREADS: speed beside that of the kernels; with one thread in processor time,
+ * which other work on the machine disturbs little.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -15,8 +18,10 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -205,9 +210,9 @@ static void whole_numbers_are_exact(void **state)
         uint32_t rows, cols, count;
         size_t n;
     } shapes[] = {
-        {1, 1, 1, 32},     {16, 32, 1, 33},    {17, 33, 3, 64},  {40, 70, 5, 100},
-        {256, 40, 2, 256}, {261, 1024, 1, 32}, {7, 1025, 2, 48}, {277, 2085, 1, 300},
-        {300, 5, 1, 600},  {64, 100, 2, 1},    {64, 100, 1, 31},
+        {1, 1, 1, 64},     {16, 32, 1, 65},    {17, 33, 3, 64},   {40, 70, 5, 100},
+        {512, 40, 2, 256}, {517, 2048, 1, 64}, {7, 2049, 2, 257}, {530, 2085, 1, 70},
+        {521, 5, 1, 600},  {64, 100, 2, 1},    {64, 100, 1, 63},  {3, 4100, 1, 300},
     };
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -363,8 +368,56 @@ static int close_onednn(void **state)
     return onednn != NULL;
 }
 
-int main(void)
+static double seconds(unsigned threads)
 {
+    struct timespec t;
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* GFLOP/s of kernels and of oneDNN, the best of five, alternating. */
+static void time_product(const struct sl_packing *p, size_t n, unsigned threads)
+{
+    struct operands o = make(*p, n, false, false, real);
+    struct sl_compute c = {.ops = sl_rung_find(NULL)->ops, .team = sl_team_make(threads)};
+    double best[2] = {INFINITY, INFINITY}, flop = 2e-9 * p->rows * p->cols * p->count * (double)n;
+    o.product.w = &o.w;
+    for (int i = 0; i < 10; i++) {
+        c.multiplier = i % 2 ? onednn : NULL;
+        double begin = seconds(threads);
+        sl_multiply(&c, &o.product, 1);
+        best[i % 2] = fmin(best[i % 2], seconds(threads) - begin);
+    }
+    printf("%s %u × [%u × %u] · %zu: kernels %.0f, oneDNN %.0f GFLOP/s\n",
+           p->code == SL_CODE_F32 ? "F32 " : "BF16", p->count, p->rows, p->cols, n, flop / best[0],
+           flop / best[1]);
+    fflush(stdout);
+    discard(&o);
+}
+
+static int bench(unsigned threads)
+{
+    static const struct sl_packing shapes[] = {
+        {.code = SL_CODE_F32, .rows = 2048, .cols = 7168, .count = 1},
+        {.code = SL_CODE_BF16, .rows = 2048, .cols = 7168, .count = 1},
+        {.code = SL_CODE_F32, .rows = 512, .cols = 128, .count = 128},
+        {.code = SL_CODE_BF16, .rows = 512, .cols = 128, .count = 128},
+    };
+    if (sl_onednn_open(&onednn, &open_err) < 0) {
+        fprintf(stderr, "%s\n", open_err.msg);
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t n = 64; n <= 1024; n *= 4)
+            time_product(&shapes[i], n, threads);
+    sl_onednn_close(&onednn);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "--bench") == 0)
+        return bench((unsigned)atoi(argv[2]));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_to_the_team),
         cmocka_unit_test(opens_or_says_how),

@@ -25,7 +25,6 @@ static const struct sl_machine machine = {
     .index_score = 1000,
     .topk = 10,
     .attend = 1000,
-    .attend_block = 500,
     .lut4_few = {4, 6, 8, 10, 12, 14, 16},
     .int8_few = {100, 100, 125, 125, 125, 125, 160},
 };
@@ -241,7 +240,7 @@ static void prompts_are_sums(void **unused)
         rows += position + 1 > 16 ? 16 : position + 1;
         keys += position + 1 > 16 ? position + 1 : 0;
     }
-    near(s.part_seconds[SLUICE_PART_ATTENTION] * 20, rows * 2 * 7.04);
+    near(s.part_seconds[SLUICE_PART_ATTENTION] * 20, rows * 7.04);
     near(s.part_seconds[SLUICE_PART_TOPK] * 20, keys * 4 / 10 / 2); /* 14 queries, 2 threads */
     near(s.part_seconds[SLUICE_PART_INDEXER] * 20, keys * 4 * 4 * 32 / 1000);
     s = sl_predict_prompt(&k, &p, 20, 3); /* 21 + 22 + 23 keys; one thread chooses twice */

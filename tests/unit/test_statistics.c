@@ -50,10 +50,10 @@ static void whole_line(void **unused)
     struct sluice_stats prompt, end;
     make_stats(&prompt, &end);
     struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
-    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14 s · RAM 71 % · NVMe 88 % · experts "
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 % · NVMe 88 % · experts "
                     "91.4 % hit, 16.4 GiB read");
     a = sl_answer_make(&prompt, &end, 42, "pread", &sl_machine_typical); /* not measured */
-    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14 s · RAM 28.4 GB/s · NVMe 1.8 GB/s · "
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 28.4 GB/s · NVMe 1.8 GB/s · "
                     "experts 91.4 % hit, 16.4 GiB read");
 }
 
@@ -63,14 +63,16 @@ static void parts_that_do_not_apply_are_left_out(void **unused)
     struct sluice_stats prompt, end;
     make_stats(&prompt, &end);
     struct sl_answer a = sl_answer_make(&prompt, &prompt, 1, "pread", &machine);
-    expect_line(&a, "1 tok · prefill 812 tok 14 s");
+    expect_line(&a, "1 tok · prefill 812 tok 14.2 s");
+    a.prefill_seconds = 200;
+    expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s");
     end.expert_bytes = prompt.expert_bytes; /* all in memory */
     end.expert_misses = prompt.expert_misses;
     a = sl_answer_make(&prompt, &end, 42, "memory", &machine);
-    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14 s · RAM 71 % · experts 100.0 % hit");
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 % · experts 100.0 % hit");
     end.expert_hits = prompt.expert_hits; /* no experts at all */
     a = sl_answer_make(&prompt, &end, 42, "none", &machine);
-    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14 s · RAM 71 %");
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 %");
 }
 
 static void a_short_room_cuts_the_line(void **unused)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/bench/model_rows.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,14 +9,11 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
 #include "tools/bench/evict.h"
+#include "tools/bench/reading.h"
 #include "tools/bench/routes.h"
 #include "tools/common/progress.h"
 #include "tools/common/status.h"
 #include "tools/measure/bandwidth.h"
-#include "tools/measure/drive.h"
-
-/* How the pread reader reads, for the drive's limit (runtime/stream/reader_pread.c). */
-enum { READ_BYTES = 1 << 20, READ_DEPTH = 4 };
 
 struct bench {
     const struct sl_bench_task *task;
@@ -167,19 +163,6 @@ static struct sluice_stats difference(const struct sluice_stats *after,
     return d;
 }
 
-/* Bytes that the kernel brought from drives for this process so far; 0 when it does not tell. */
-static uint64_t bytes_from_drives(void)
-{
-    char line[128];
-    uint64_t bytes = 0;
-    FILE *f = fopen("/proc/self/io", "re");
-    while (f && fgets(line, sizeof line, f) && sscanf(line, "read_bytes: %" SCNu64, &bytes) != 1)
-        ;
-    if (f)
-        fclose(f);
-    return bytes;
-}
-
 static int repeat(struct bench *b, const struct sl_bench_row *row, size_t salt, struct run *run,
                   struct use *use, struct sluice_err *err)
 {
@@ -189,12 +172,13 @@ static int repeat(struct bench *b, const struct sl_bench_row *row, size_t salt, 
         status = prepare(b, row, salt, err);
     if (status < 0)
         return status;
+    sl_progress_update(run->progress, run->before, run->all);
     sluice_session_stats(b->session, &before);
-    uint64_t from_drives = bytes_from_drives();
+    uint64_t from_drives = sl_bytes_from_drives();
     double start = sl_now();
     status = work(b, row, run, err);
     use->seconds = sl_now() - start;
-    from_drives = bytes_from_drives() - from_drives;
+    from_drives = sl_bytes_from_drives() - from_drives;
     sluice_session_stats(b->session, &after);
     use->stats = difference(&after, &before);
     use->read = b->mapped ? (double)from_drives : (double)use->stats.expert_bytes;
@@ -225,30 +209,16 @@ static void extrapolate(const struct bench *b, struct use *use)
     use->read *= t->from.moe ? (double)t->layers.moe / t->from.moe : 1;
 }
 
-/* The drive's limit for this reader, when something was read at all: measured once. */
-static void measure_drive(struct bench *b)
+/* The drive's limit for this reader, measured once.  Pages that the model maps cannot be dropped
+ * from memory: it is closed meanwhile. */
+static int measure_drive(struct bench *b, struct sluice_err *err)
 {
-    struct sl_drive_files files;
-    struct sl_drive_result result;
-    struct sluice_err err = {0};
-    const struct sl_drive_test test = {
-        .reader = b->mapped ? SL_DRIVE_MMAP : SL_DRIVE_PREAD,
-        .bytes = READ_BYTES,
-        .depth = b->mapped ? (unsigned)sl_min(b->info.threads, SL_DRIVE_DEPTH_MAX) : READ_DEPTH,
-        .seconds = 1,
-    };
+    unsigned threads = b->info.threads;
     b->drive_measured = true;
-    int status = sl_drive_files_find(&files, b->task->engine.model, &err);
-    if (status == 0)
-        status = sl_drive_measure((const char *const *)files.paths, files.n, &test, &result, &err);
-    if (status == 0) {
-        b->table.drive = result.rate;
-        fprintf(stderr, "the drive gives %.2f GB/s to reads of %d KiB, %u at a time\n",
-                result.rate * 1e-9, READ_BYTES >> 10, test.depth);
-    } else {
-        fprintf(stderr, "the drive's speed is not known: %s\n", err.msg);
-    }
-    sl_drive_files_close(&files);
+    if (b->mapped)
+        close_model(b);
+    b->table.drive = sl_drive_limit(b->task->engine.model, b->mapped, threads);
+    return b->mapped ? open_model(b, err) : 0;
 }
 
 /* Repetitions, the first one untimed if they are to be warm. */
@@ -262,10 +232,11 @@ static int run_repetitions(struct bench *b, struct sl_bench_row *row, struct sl_
     for (size_t i = 0; i < count + first; i++) {
         struct run run = {progress, i * row->n, (count + first) * row->n};
         struct use use;
-        snprintf(title, title_size, "test %zu of %zu, %s, %s %zu of %zu", b->test, b->tests, name,
-                 i < first ? "untimed run" : "run", i + 1 - (i < first ? 0 : first),
-                 i < first ? first : count);
-        sl_progress_update(progress, run.before, run.all);
+        int len = snprintf(title, title_size, "test %zu of %zu, %s, ", b->test, b->tests, name);
+        if (i < first)
+            snprintf(title + len, title_size - (size_t)len, "untimed run");
+        else
+            snprintf(title + len, title_size - (size_t)len, "run %zu of %zu", i + 1 - first, count);
         int status = repeat(b, row, i, &run, &use, err);
         if (status < 0)
             return status;
@@ -298,9 +269,9 @@ static int run_test(struct bench *b, struct sl_bench_row row, struct sluice_err 
     if (status < 0)
         return status;
     if (row.read > 0 && !b->drive_measured)
-        measure_drive(b);
+        status = measure_drive(b, err);
     sl_bench_row(stdout, &b->table, &row);
-    return 0;
+    return status;
 }
 
 /* ---- all rows ------------------------------------------------------------------------------- */

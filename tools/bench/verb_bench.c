@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tools/bench/io_table.h"
+#include "tools/bench/kernels_table.h"
 #include "tools/bench/model_rows.h"
 #include "tools/common/status.h"
 #include "tools/verbs.h"
@@ -10,8 +12,9 @@
 enum { MAX_TOKENS = 1 << 24 };
 
 struct bench_options {
-    const char *prompt, *decode, *depth, *layers;
+    const char *prompt, *decode, *depth, *layers, *io;
     struct sl_bench_task task;
+    bool kernels;
 };
 
 /* clang-format off */
@@ -31,6 +34,12 @@ static const struct sl_option rows[] = {
      .group = "Task"},
     {.name = "repeat", .letter = 'r', SL_FIELD(SL_COUNT, struct bench_options, task.repeat),
      .value = "N", .fallback = "3", .low = 1, .high = 1000, .help = "Repetitions of each test",
+     .group = "Task"},
+    {.name = "io", SL_FIELD(SL_STRING, struct bench_options, io), .value = "PATH", .env = "",
+     .help = "Instead of a model, time reads of this file or the largest files in this directory, "
+             "by reader, size and reads in flight", .group = "Task"},
+    {.name = "kernels", SL_FIELD(SL_FLAG, struct bench_options, kernels), .env = "",
+     .help = "Time each kernel at the shapes of V3.2 and what limits it, instead of a model",
      .group = "Task"},
     {.name = "warm", SL_FIELD(SL_FLAG, struct bench_options, task.warm),
      .help = "Rows with the model in memory: an untimed run before each test; this is what "
@@ -55,7 +64,8 @@ static const struct sl_option rows[] = {
 
 static const char *const examples[] = {
     "sluice bench -m /models/v32 -p 512 -n 64 -d 0,4096,32768",
-    "sluice bench -m /scratch/synth -p 0 -n 32 --layers 61 --routes choices.gz",
+    "sluice bench --kernels",
+    "sluice bench --io /models/v32",
     NULL,
 };
 
@@ -90,7 +100,8 @@ static int bench_model(struct bench_options *o)
 {
     struct sluice_err err = {0};
     if (!o->task.engine.model)
-        return sl_usage_error(&command, stderr, "missing --model DIR or SLUICE_MODEL");
+        return sl_usage_error(&command, stderr,
+                              "missing --model DIR or SLUICE_MODEL; or --kernels, or --io PATH");
     if (!parse_list(o->prompt, &o->task.prompt) || !parse_list(o->decode, &o->task.decode) ||
         !parse_list(o->depth, &o->task.depth))
         return sl_usage_error(&command, stderr,
@@ -100,9 +111,29 @@ static int bench_model(struct bench_options *o)
     if (o->layers && !sl_parse_layers(o->layers, &o->task.layers))
         return sl_usage_error(&command, stderr,
                               "--layers wants DENSE+MOE, for example 3+58, or 4 and more");
+    if (o->task.cold && o->task.real_fill)
+        return sl_usage_error(&command, stderr,
+                              "--cold and --real-fill exclude each other: computing the tokens "
+                              "before brings the experts into memory");
     o->task.warm |= !o->task.cold;
     sl_interrupt_install();
     return sl_bench_model(&o->task, &err) < 0 ? sl_report(&err) : SL_EXIT_OK;
+}
+
+static int bench_kernels(const struct bench_options *o)
+{
+    struct sluice_err err = {0};
+    sl_interrupt_install();
+    return sl_bench_kernels(o->task.engine.threads, o->task.repeat, o->task.format, &err) < 0
+               ? sl_report(&err)
+               : SL_EXIT_OK;
+}
+
+static int bench_drive(const struct bench_options *o)
+{
+    struct sluice_err err = {0};
+    sl_interrupt_install();
+    return sl_bench_io(o->io, o->task.format, &err) < 0 ? sl_report(&err) : SL_EXIT_OK;
 }
 
 int sl_verb_bench(int argc, char **argv)
@@ -111,5 +142,7 @@ int sl_verb_bench(int argc, char **argv)
     int status = sl_options_parse(&command, argc, argv, &o, stdout, stderr);
     if (status >= 0)
         return status;
-    return bench_model(&o);
+    if (o.kernels && o.io)
+        return sl_usage_error(&command, stderr, "--kernels and --io exclude each other");
+    return o.kernels ? bench_kernels(&o) : o.io ? bench_drive(&o) : bench_model(&o);
 }

@@ -73,8 +73,11 @@ void sl_answer_print(const struct sl_answer *a, char *out, size_t size)
     add(&t, "%" PRIu64 " tok", a->tokens);
     if (decoded)
         add(&t, " · %.1f tok/s", (double)a->decode_tokens / a->decode_seconds);
-    add(&t, " · prefill %" PRIu64 " tok %s", a->prefill_tokens,
-        sl_human_seconds(a->prefill_seconds).text);
+    add(&t, " · prefill %" PRIu64 " tok ", a->prefill_tokens);
+    if (a->prefill_seconds < 60)
+        add(&t, "%.1f s", a->prefill_seconds);
+    else
+        add(&t, "%s", sl_human_seconds(a->prefill_seconds).text);
     if (!decoded)
         return;
     add_rate(&t, "RAM", a->touched / a->decode_seconds, a->memory_limit);

@@ -14,7 +14,7 @@
 struct kld_options {
     const char *model, *reference, *file, *tokens;
     size_t context, limit, chunk, threads;
-    bool json;
+    bool json, exact;
 };
 
 /* clang-format off */
@@ -36,6 +36,9 @@ static const struct sl_option rows[] = {
     {.name = "limit", .letter = 'n', SL_FIELD(SL_COUNT, struct kld_options, limit), .value = "N",
      .fallback = "0", .low = 0, .high = HUGE_VAL,
      .help = "Use the first N tokens only; 0: all of them", .group = "Task"},
+    {.name = "exact", SL_FIELD(SL_FLAG, struct kld_options, exact),
+     .help = "Compute the checkpoint to the bit: without oneDNN in a build that has it",
+     .group = "Task"},
     {.name = "json", SL_FIELD(SL_FLAG, struct kld_options, json), .help = "Report as JSON",
      .group = "Output"},
     {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, struct kld_options, threads),
@@ -119,8 +122,8 @@ static void print_report(const struct sl_evaluate_report *r)
 {
     const struct sl_sample *ratio = &r->surprise_difference;
     double reference = exp(r->surprise_reference.mean), candidate = exp(r->surprise_candidate.mean);
-    printf("%zu tokens in sequences of %zu, %" PRIu64 " scored, %s\n\n", r->tokens, r->context,
-           ratio->n, sl_human_seconds(r->seconds).text);
+    printf("%zu tokens in sequences of %zu, %" PRIu64 " scored, %s; source by %s\n\n", r->tokens,
+           r->context, ratio->n, sl_human_seconds(r->seconds).text, r->multiplier);
     printf("KL(source, container), nats per token\n");
     printf("  mean     %.6f ± %.6f\n", r->kl.mean, sl_sample_error(&r->kl));
     printf("  median   %.6f\n  99 %%     %.6f\n  99.9 %%   %.6f\n  maximum  %.6f\n", r->kl_median,
@@ -153,8 +156,9 @@ static void print_json(const struct sl_evaluate_report *r)
     print_json_sample("nll_reference", &r->surprise_reference);
     print_json_sample("nll_candidate", &r->surprise_candidate);
     print_json_sample("ln_ratio", &r->surprise_difference);
-    printf("\"memory_bytes\": %" PRIu64 ", \"seconds\": %.3f, \"layers\": [", r->memory.total,
-           r->seconds);
+    printf("\"memory_bytes\": %" PRIu64
+           ", \"seconds\": %.3f, \"multiplier\": \"%s\", \"layers\": [",
+           r->memory.total, r->seconds, r->multiplier);
     for (uint32_t i = 0; i < r->layers; i++) {
         const struct sl_evaluate_layer *l = &r->layer[i];
         printf("%s\n  {\"output_error\": %.9g", i ? "," : "", l->output_error);
@@ -194,6 +198,7 @@ static int evaluate(const struct kld_options *o, struct sl_evaluate_report *repo
         .context = o->context,
         .chunk = o->chunk,
         .threads = (unsigned)o->threads,
+        .exact = o->exact,
         .user = &showing,
         .begin = show_memory,
         .progress = show_progress,

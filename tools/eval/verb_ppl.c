@@ -72,7 +72,7 @@ static int show_progress(void *user, size_t done, size_t total)
     return sl_interrupted();
 }
 
-/* A session for each sequence: one that is used again would not compute what both begin with. */
+/* A session for each sequence: used again, it would not compute what two have in common. */
 static int score_sequence(struct scoring *s, struct sluice_err *err)
 {
     const struct sluice_sync_callbacks callbacks = {s, show_progress, score, NULL};

@@ -23,7 +23,7 @@ static void read_work(void *arg, size_t begin, size_t end, unsigned thread)
     (void)thread;
     for (size_t i = begin; i < end; i++) {
         size_t n = sl_min(r->n - i * PIECE, PIECE);
-        r->peaks->read(r->data + i * PIECE, n / SL_PEAK_READ * SL_PEAK_READ);
+        r->peaks->read(r->data + i * PIECE, n / SL_PEAK_BYTES * SL_PEAK_BYTES);
     }
 }
 

@@ -13,7 +13,7 @@
  */
 int sl_read_bandwidth(unsigned threads, double *bytes_per_second, struct sluice_err *err);
 
-/* That loop: reads N bytes at DATA once, but for a rest below SL_PEAK_READ. */
+/* That loop: reads N bytes at DATA once, but for a rest below SL_PEAK_BYTES. */
 void sl_read_once(const struct sl_team *team, const struct sl_peaks *peaks, const void *data,
                   size_t n);
 

@@ -100,14 +100,14 @@ static void fill_scores(struct sl_call *c)
     struct sl_score_data *d = &c->score;
     float key[INDEX_DIM], query[INDEX_DIM], unused;
     for (size_t s = 0; s < d->keys; s++) {
-        sl_noise_floats(s, 1, key, INDEX_DIM);
+        sl_random_floats(s, 1, key, INDEX_DIM);
         c->ops->index_store(SL_CACHE_INT8, key, INDEX_DIM, d->panels, s);
     }
     for (size_t i = 0; i < c->n * INDEX_HEADS; i++) {
-        sl_noise_floats(~i, 1, query, INDEX_DIM);
+        sl_random_floats(~i, 1, query, INDEX_DIM);
         c->ops->quantize_groups(query, INDEX_DIM, INDEX_DIM, d->q + i * INDEX_DIM, &unused);
     }
-    sl_noise_floats(1, 0x1p-12f, d->weight, c->n * INDEX_HEADS);
+    sl_random_floats(1, 0x1p-12f, d->weight, c->n * INDEX_HEADS);
     sl_team_run(&c->team, c->n * key_items(d), 1, score_work, c);
 }
 
@@ -204,7 +204,7 @@ static void choose_rows(struct sl_attend_data *d, size_t t)
 {
     uint32_t *index = d->index + t * d->topk;
     size_t stretch = d->rows / d->topk;
-    sl_noise_bytes(t, index, d->topk * sizeof *index);
+    sl_random_bytes(t, index, d->topk * sizeof *index);
     for (size_t j = 0; j < d->topk; j++)
         index[j] = (uint32_t)(j * stretch + index[j] % stretch);
 }
@@ -214,12 +214,12 @@ static void fill_attend(struct sl_call *c)
     struct sl_attend_data *d = &c->attend;
     float row[LATENT + ROPE];
     for (size_t s = 0; s < d->rows; s++) {
-        sl_noise_floats(s, 1, row, LATENT + ROPE);
+        sl_random_floats(s, 1, row, LATENT + ROPE);
         c->ops->kv_store(&d->kv, s, row, row + LATENT);
     }
     for (size_t t = 0; t < c->n; t++)
         choose_rows(d, t);
-    sl_noise_floats(1, 1, d->query, c->n * HEADS * (LATENT + ROPE));
+    sl_random_floats(1, 1, d->query, c->n * HEADS * (LATENT + ROPE));
 }
 
 /* clang-format off */

@@ -58,7 +58,7 @@ static void fill_float_panel(const struct sl_packing *p, uint64_t seed, uint8_t 
     float piece[1024];
     for (size_t at = 0, n; at < bytes; at += n * size) {
         n = sl_min(sizeof piece / sizeof *piece, (bytes - at) / size);
-        sl_noise_floats(seed + at, 0x1p-6f, piece, n);
+        sl_random_floats(seed + at, 0x1p-6f, piece, n);
         for (size_t i = 0; i < n; i++) {
             uint16_t half = sl_to_bf16(piece[i]);
             memcpy(panel + at + i * size, size == 4 ? (void *)&piece[i] : (void *)&half, size);
@@ -74,7 +74,7 @@ static void fill_panels(void *arg, size_t begin, size_t end, unsigned thread)
     for (size_t i = begin; i < end; i++) {
         uint8_t *panel = m->bytes + i * bytes;
         if (sl_is_integer(m->packing.code)) {
-            sl_noise_bytes(i, panel, bytes);
+            sl_random_bytes(i, panel, bytes);
             fill_integer_panel(&m->packing, panel);
         } else {
             fill_float_panel(&m->packing, i, panel, bytes);
@@ -87,7 +87,7 @@ static void fill(struct sl_call *c)
     struct sl_matrix_data *m = &c->matrix;
     size_t cols = m->packing.cols, blocks = cols / SL_BLOCK;
     sl_team_run(&c->team, sl_panel_count(&m->packing) * m->packing.count, 1, fill_panels, c);
-    sl_noise_floats(1, 2, m->x, c->n * cols);
+    sl_random_floats(1, 2, m->x, c->n * cols);
     for (size_t t = 0; t < c->n; t++)
         c->ops->quantize_acts(m->x + t * cols, cols, m->q + t * cols, m->scale + t * blocks,
                               m->sum + t * blocks);

@@ -175,6 +175,7 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
     d->sine = sl_arena_take(arena, ROPE, sizeof(float));
     c->work = work;
     c->items = rows;
+    c->grain = sl_ceil_div(rows, ROWS);
     c->inputs = values / 32 * k->in;
     c->outputs = values / 32 * k->out;
     c->amount = k->in ? (double)(c->inputs + c->outputs) : (double)values;
@@ -189,9 +190,9 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
 static void fill(struct sl_call *c)
 {
     struct sl_vector_data *d = &c->vector;
-    sl_noise_floats(1, 2, d->x, d->room);
-    sl_noise_floats(2, 2, d->y, d->room);
-    sl_noise_bytes(3, d->rows, d->room * sizeof(uint16_t));
+    sl_random_floats(1, 2, d->x, d->room);
+    sl_random_floats(2, 2, d->y, d->room);
+    sl_random_bytes(3, d->rows, d->room * sizeof(uint16_t));
     for (size_t i = 0; i < d->room * sizeof(uint16_t); i++)
         d->rows[i] &= 0xf7; /* no code of FP8 or BF16 is NaN */
     for (size_t i = 0; i < HIDDEN; i++)
@@ -213,8 +214,8 @@ static const struct vector_kernel
     walsh  = {INDEX_HEADS, INDEX_DIM,     INDEX_DIM,     128, 128, hadamard},
     key    = {1,           INDEX_DIM,     INDEX_DIM,     128, 33,  index_store},
     kv     = {1,           LATENT + ROPE, LATENT + ROPE, 128, 37,  kv_store},
-    merge  = {HEADS,       LATENT,        LATENT,        256, 128, attend_merge},
-    finish = {HEADS,       LATENT,        LATENT,        128, 128, attend_finish},
+    merge  = {1,           LATENT,        LATENT,        256, 128, attend_merge},
+    finish = {1,           LATENT,        LATENT,        128, 128, attend_finish},
     fp8    = {HIDDEN / FP8_BLOCK, FP8_BLOCK, FP8_BLOCK,  32,  128, fp8_decode},
     half16 = {1,           HIDDEN,        HIDDEN,        64,  128, bf16_decode},
     scale4 = {HIDDEN / 32,  32,  32,  0, 0, fit_scale_lut4},
@@ -236,8 +237,8 @@ const struct sl_kernel_case sl_vector_cases[] = {
     {"hadamard",            "GB/s",      ROWS, &walsh,  lay, fill},
     {"index_store int8",    "GB/s",      MANY, &key,    lay, fill},
     {"kv_store int8",       "GB/s",      MANY, &kv,     lay, fill},
-    {"attend_merge",        "GB/s",      ROWS, &merge,  lay, fill},
-    {"attend_finish",       "GB/s",      ROWS, &finish, lay, fill},
+    {"attend_merge",        "GB/s",      MANY, &merge,  lay, fill},
+    {"attend_finish",       "GB/s",      MANY, &finish, lay, fill},
     {"fp8_decode",          "GB/s",      ROWS, &fp8,    lay, fill},
     {"bf16_decode",         "GB/s",      ROWS, &half16, lay, fill},
     {"fit_scale lut4 g32",  "Gweight/s", ROWS, &scale4, lay, fill},

@@ -100,7 +100,7 @@ struct sl_kernel_case {
 extern const struct sl_kernel_case sl_matrix_cases[], sl_attention_cases[], sl_vector_cases[];
 
 /* Reproducible noise: N bytes; N floats in (−SIZE, SIZE). */
-void sl_noise_bytes(uint64_t seed, void *out, size_t n);
-void sl_noise_floats(uint64_t seed, float size, float *out, size_t n);
+void sl_random_bytes(uint64_t seed, void *out, size_t n);
+void sl_random_floats(uint64_t seed, float size, float *out, size_t n);
 
 #endif

@@ -30,7 +30,7 @@ static uint64_t stirred(uint64_t seed)
     return next(&seed);
 }
 
-void sl_noise_bytes(uint64_t seed, void *out, size_t n)
+void sl_random_bytes(uint64_t seed, void *out, size_t n)
 {
     uint64_t state = stirred(seed), bits;
     uint8_t *at = out;
@@ -40,7 +40,7 @@ void sl_noise_bytes(uint64_t seed, void *out, size_t n)
     }
 }
 
-void sl_noise_floats(uint64_t seed, float size, float *out, size_t n)
+void sl_random_floats(uint64_t seed, float size, float *out, size_t n)
 {
     uint64_t state = stirred(seed);
     for (size_t i = 0; i < n; i++)
@@ -61,8 +61,8 @@ static void dots_work(void *arg, size_t begin, size_t end, unsigned thread)
     int8_t w[64], x[4];
     uint32_t sum[SL_PANEL];
     (void)thread;
-    sl_noise_bytes(1, w, sizeof w);
-    sl_noise_bytes(2, x, sizeof x);
+    sl_random_bytes(1, w, sizeof w);
+    sl_random_bytes(2, x, sizeof x);
     for (size_t i = begin; i < end; i++)
         p->peaks->dot(w, x, p->n, sum);
 }
@@ -72,23 +72,29 @@ static void fmas_work(void *arg, size_t begin, size_t end, unsigned thread)
     const struct limit_phase *p = arg;
     float a[SL_PANEL], sum[SL_PANEL];
     (void)thread;
-    sl_noise_floats(1, 1, a, SL_PANEL);
+    sl_random_floats(1, 1, a, SL_PANEL);
     for (size_t i = begin; i < end; i++)
         p->peaks->fma(a, 0.5f, p->n, sum);
+}
+
+/* The bytes of items [begin, end), but for a rest. */
+static size_t bytes_of(const struct limit_phase *p, size_t begin, size_t end)
+{
+    return (end - begin) * p->n / SL_PEAK_BYTES * SL_PEAK_BYTES;
 }
 
 static void inputs_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct limit_phase *p = arg;
     (void)thread;
-    p->peaks->read(p->call->in + begin * p->n, (end - begin) * p->n);
+    p->peaks->read(p->call->in + begin * p->n, bytes_of(p, begin, end));
 }
 
 static void outputs_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct limit_phase *p = arg;
     (void)thread;
-    memset(p->call->spare + begin * p->n, 0, (end - begin) * p->n);
+    p->peaks->write(p->call->spare + begin * p->n, bytes_of(p, begin, end), 0);
 }
 
 /* Seconds for AMOUNT multiply-adds, EACH of them per round of a peak loop. */
@@ -109,7 +115,7 @@ static double time_cached(const struct sl_call *c, const struct sl_peaks *peaks,
 {
     struct limit_phase phase = {c, peaks, bytes / c->items};
     double start = sl_now();
-    sl_team_run(&c->team, c->items, 1, work, &phase);
+    sl_team_run(&c->team, c->items, c->grain, work, &phase);
     return sl_now() - start;
 }
 
@@ -321,7 +327,6 @@ static const struct {
     {"index_score int8", 1, offsetof(struct sl_machine, index_score)},
     {"topk", 1, offsetof(struct sl_machine, topk)},
     {"attend int8", 1, offsetof(struct sl_machine, attend)},
-    {"attend int8", 32, offsetof(struct sl_machine, attend_block)},
 };
 
 static const struct sl_kernel_case *find_case(const char *kernel, size_t n)

@@ -30,7 +30,6 @@ const struct sl_machine sl_machine_typical = {
     .index_score = 600e9,
     .topk = 2e9,
     .attend = 150e9,
-    .attend_block = 150e9,
 };
 
 /* The rates by their keys in the file. */
@@ -46,12 +45,12 @@ static const struct {
     {                                                                                              \
 #kind "_" #n, offsetof(struct sl_machine, kind##_few[n - 2])                               \
     }
-    RATE(memory_one),  RATE(memory_all), RATE(drive_pread),  RATE(drive_uring), RATE(lut4_vector),
-    RATE(int8_vector), RATE(lut4_block), RATE(int8_block),   RATE(f32_block),   RATE(index_score),
-    RATE(topk),        RATE(attend),     RATE(attend_block), FEW(lut4, 2),      FEW(lut4, 3),
-    FEW(lut4, 4),      FEW(lut4, 5),     FEW(lut4, 6),       FEW(lut4, 7),      FEW(lut4, 8),
-    FEW(int8, 2),      FEW(int8, 3),     FEW(int8, 4),       FEW(int8, 5),      FEW(int8, 6),
-    FEW(int8, 7),      FEW(int8, 8),
+    RATE(memory_one),  RATE(memory_all), RATE(drive_pread), RATE(drive_uring), RATE(lut4_vector),
+    RATE(int8_vector), RATE(lut4_block), RATE(int8_block),  RATE(f32_block),   RATE(index_score),
+    RATE(topk),        RATE(attend),     FEW(lut4, 2),      FEW(lut4, 3),      FEW(lut4, 4),
+    FEW(lut4, 5),      FEW(lut4, 6),     FEW(lut4, 7),      FEW(lut4, 8),      FEW(int8, 2),
+    FEW(int8, 3),      FEW(int8, 4),     FEW(int8, 5),      FEW(int8, 6),      FEW(int8, 7),
+    FEW(int8, 8),
 #undef FEW
 #undef RATE
 };
@@ -156,7 +155,7 @@ static int make_folders(const char *path, struct sluice_err *err)
     return status;
 }
 
-int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_err *err)
+json_t *sl_machine_json(const struct sl_machine *m)
 {
     struct sl_machine copy = *m;
     json_t *root = json_pack("{s:i, s:s, s:s, s:s, s:I}", "sluice_machine", FORMAT, "date", m->date,
@@ -164,7 +163,16 @@ int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_
     int failed = root == NULL;
     for (size_t i = 0; !failed && i < N_RATES; i++)
         failed = json_object_set_new(root, rates[i].key, json_real(*rate_of(&copy, i)));
-    char *text = failed ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    if (!failed)
+        return root;
+    json_decref(root);
+    return NULL;
+}
+
+int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_err *err)
+{
+    json_t *root = sl_machine_json(m);
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
     int status = text ? make_folders(path, err) : sl_fail_nomem(err, "measurements", 0);
     if (status == 0)
         status = sl_file_replace(path, text, strlen(text), err);

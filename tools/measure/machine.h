@@ -6,6 +6,7 @@
 #ifndef SL_TOOLS_MACHINE_H
 #define SL_TOOLS_MACHINE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,9 +36,7 @@ struct sl_machine {
     double lut4_few[SL_FEW], int8_few[SL_FEW];
     double index_score; /* multiply-adds of the indexer, INT8 keys */
     double topk;        /* scores looked at for one query, which is one thread's work */
-    /* Multiply-adds of attention over gathered INT8 rows: one query, and 32 of them, which leave
-     * more heads to a thread at once. */
-    double attend, attend_block;
+    double attend;      /* multiply-adds of attention over gathered INT8 rows, one query */
 };
 
 /* The figures of a common desktop: 2 memory channels, 8 cores with AVX2, one PCIe 4 drive. */
@@ -57,5 +56,8 @@ int sl_machine_load(struct sl_machine *m, const char *path, struct sluice_err *e
 
 /* Writes PATH whole, creating its folder. */
 int sl_machine_save(const struct sl_machine *m, const char *path, struct sluice_err *err);
+
+/* What that file holds, a new reference; NULL when memory ran out. */
+json_t *sl_machine_json(const struct sl_machine *m);
 
 #endif

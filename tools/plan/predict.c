@@ -162,8 +162,7 @@ static void add_attention(struct work *w, size_t position, size_t n)
     double bytes = c->layers * (double)w->k->session.kv_row_bytes * distinct;
     double macs = c->layers * rows * c->heads * (2.0 * c->kv_lora + c->rope);
     w->bytes += bytes;
-    w->seconds[SLUICE_PART_ATTENTION] += larger(bytes / m->memory_all,
-                                                macs / (n == 1 ? m->attend : m->attend_block));
+    w->seconds[SLUICE_PART_ATTENTION] += larger(bytes / m->memory_all, macs / m->attend);
     if (sparse > 0)
         add_selection(w, dense, end - dense);
 }

@@ -198,6 +198,8 @@ static int generate(struct answer *a, struct sluice_err *err)
     }
     sluice_detokenizer_end(a->text, &piece, &len);
     fwrite(piece, 1, len, a->out);
+    if (!o->json)
+        printf("\n");
     return status == SLUICE_ECANCELLED ? 0 : status; /* the answer so far stands */
 }
 
@@ -221,10 +223,11 @@ static int print_json(const struct answer *a, const struct sl_answer *stats, str
     json_t *text = json_stringn(a->buffer, a->buffer_size), *numbers = sl_answer_json(stats);
     json_t *object = text && numbers ? json_pack("{s:O, s:O}", "text", text, "stats", numbers)
                                      : NULL;
-    int status = object && json_dumpf(object, stdout, JSON_REAL_PRECISION(6)) == 0
-                     ? 0
-                     : sl_fail_nomem(err, "the answer as JSON", a->buffer_size);
-    printf("\n");
+    char *line = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
+    int status = line ? 0 : sl_fail_nomem(err, "the answer as JSON", a->buffer_size);
+    if (line)
+        printf("%s\n", line);
+    free(line);
     json_decref(object);
     json_decref(numbers);
     json_decref(text);
@@ -243,7 +246,6 @@ static int print_end(struct answer *a, struct sluice_err *err)
         return fflush(a->out) == 0 ? print_json(a, &stats, err)
                                    : sl_fail_nomem(err, "the answer", a->buffer_size);
     sl_answer_print(&stats, line, sizeof line);
-    printf("\n");
     fflush(stdout);
     fprintf(stderr, "%s\n", line);
     return 0;
