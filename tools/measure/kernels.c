@@ -163,6 +163,7 @@ static double time_limit(struct sl_call *c, const struct sl_peaks *peaks, size_t
 
 struct timing {
     double call, limit; /* seconds, the best seen; limit 0: none */
+    double usual;       /* seconds of a call, mean of all */
 };
 
 static double time_call(struct sl_call *c)
@@ -184,6 +185,8 @@ static struct timing time_case(struct sl_call *c, const struct sl_peaks *peaks, 
     double end = sl_now() + seconds, first = time_call(c);
     size_t batch = (size_t)(batch_seconds / (first + 1e-9)) + 1;
     struct timing best = {.call = first};
+    double sum = 0;
+    size_t batches = 0;
     do {
         double call = 0, limit = 0;
         for (size_t i = 0; i < batch; i++)
@@ -192,7 +195,10 @@ static struct timing time_case(struct sl_call *c, const struct sl_peaks *peaks, 
             limit += time_limit(c, peaks, i);
         best.call = least(best.call, call / (double)batch);
         best.limit = least(best.limit, limit / (double)batch);
+        sum += call;
+        batches++;
     } while (sl_now() < end);
+    best.usual = sum / (double)(batch * batches);
     return best;
 }
 
@@ -343,7 +349,7 @@ static int measure_few(const struct measurement *how, const char *kernel, double
     double amount = call.amount / (double)call.n; /* of one vector */
     for (size_t n = 2; status == 0 && n <= SL_FEW + 1; n++) {
         call.n = n;
-        rates[n - 2] = (double)n * amount / time_case(&call, NULL, how->seconds / 2).call;
+        rates[n - 2] = (double)n * amount / time_case(&call, NULL, how->seconds / 2).usual;
     }
     sl_arena_free(&arena);
     return status;
@@ -370,7 +376,7 @@ int sl_measure_kernels(struct sl_machine *m, unsigned threads, struct sluice_err
         struct timing t = {0};
         status = measure_case(&how, k, &call, &t, err);
         if (status == 0)
-            *(double *)(void *)((char *)m + machine_rates[i].offset) = call.amount / t.call;
+            *(double *)(void *)((char *)m + machine_rates[i].offset) = call.amount / t.usual;
     }
     if (status == 0)
         status = measure_few(&how, "gemm lut4 g32", m->lut4_few, err);

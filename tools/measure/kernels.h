@@ -33,7 +33,8 @@ typedef int sl_kernel_row_fn(void *user, const struct sl_kernel_row *row, struct
 int sl_measure_kernel_rows(const struct sl_kernel_options *options, sl_kernel_row_fn *row,
                            void *user, struct sluice_err *err);
 
-/* The rung, threads, and all rates of *m but the drive's.  Takes a few seconds. */
+/* The rung, threads, and all rates of *m but the drive's: means, what work that goes on gets.
+ * Takes a few seconds. */
 int sl_measure_kernels(struct sl_machine *m, unsigned threads, struct sluice_err *err);
 
 #endif
