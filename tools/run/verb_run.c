@@ -271,7 +271,7 @@ static int open_all(struct answer *a, struct sluice_err *err)
     status = sluice_detokenizer_open(&a->text, a->engine, err);
     if (status == 0)
         status = sl_open_session(&a->session, a->engine, &o->engine, a->room, err);
-    if (status == 0)
+    if (status == 0 && !o->json)
         sl_plan_hint(&o->engine, &a->info, a->room);
     if (o->engine.context)
         a->room = o->engine.context;
