@@ -3,6 +3,7 @@
 #include "runtime/base/team.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 /*
  * GCC's OpenMP runtime is not instrumented: ThreadSanitizer would take every fork and join for a
@@ -69,15 +70,22 @@ UNINSTRUMENTED void sl_team_run(const struct sl_team *team, size_t n, size_t gra
     order_after(&ends);
 }
 
-/* OpenMP's number of threads belongs to the task that sets it, here the calling thread's. */
-unsigned sl_team_lend(const struct sl_team *team)
+/* OpenMP's number of threads belongs to the task that sets it, here the calling thread's.  Workers
+ * that start later have the calling thread's signals, which are blocked before all others. */
+UNINSTRUMENTED struct sl_lent sl_team_lend(const struct sl_team *team)
 {
-    unsigned before = (unsigned)omp_get_max_threads();
+    struct sl_lent lent = {.threads = (unsigned)omp_get_max_threads()};
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &lent.signals);
+#pragma omp parallel num_threads((int)team->threads)
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     omp_set_num_threads((int)team->threads);
-    return before;
+    return lent;
 }
 
-void sl_team_take_back(unsigned before)
+void sl_team_take_back(const struct sl_lent *lent)
 {
-    omp_set_num_threads((int)before);
+    omp_set_num_threads((int)lent->threads);
+    pthread_sigmask(SIG_SETMASK, &lent->signals, NULL);
 }

@@ -3,6 +3,7 @@
 #ifndef SL_BASE_TEAM_H
 #define SL_BASE_TEAM_H
 
+#include <signal.h>
 #include <stddef.h>
 
 struct sl_team {
@@ -27,10 +28,17 @@ void sl_team_run(const struct sl_team *team, size_t n, size_t grain, sl_work_fn 
 
 /*
  * For a library that runs OpenMP itself and takes as many threads as OpenMP says: until they are
- * taken back, calls from this thread get the team's.  Never inside a phase.  Other threads of the
- * process see no change.  Returns what taking back wants to know.
+ * taken back, calls from this thread get the team's, and no signal interrupts a thread of the team
+ * (its code may keep other things than a stack where the kernel would put the handler's frame:
+ * runtime/model/onednn.c).  Signals wait, and arrive when the threads are taken back.  Phases may
+ * run meanwhile; never inside a phase.  Other threads of the process see no change.  The team's
+ * workers leave signals to the calling thread from then on.  Returns what taking back wants.
  */
-unsigned sl_team_lend(const struct sl_team *team);
-void sl_team_take_back(unsigned before);
+struct sl_lent {
+    unsigned threads;
+    sigset_t signals;
+};
+struct sl_lent sl_team_lend(const struct sl_team *team);
+void sl_team_take_back(const struct sl_lent *lent);
 
 #endif

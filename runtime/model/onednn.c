@@ -3,6 +3,11 @@
  * The only file that knows oneDNN.  Panels are unpacked part by part into a plain matrix, which
  * dnnl_sgemm() multiplies: a function that 2.x and 3.x have alike, as fast as their matmul
  * primitive (docs/kernels.md).  It allocates inside, so sessions must not use it.
+ *
+ * Its AVX2 and AVX-512 kernels set the stack pointer to a buffer on the heap (seen in 2.6.3; issue
+ * 4845 of oneDNN, mended by its pull request 4855 in March 2026).  When a signal handler interrupts
+ * one, the system writes the handler's frame, of some KiB, over what lies below the buffer, and a
+ * later free() aborts.  So the team is lent without signals (runtime/base/team.h).
  */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
@@ -86,12 +91,9 @@ static bool multiply_part(struct part *p, float *y, size_t ldy)
         x = p->d->gathered;
         ldx = COLS;
     }
-    unsigned before = sl_team_lend(p->team);
-    dnnl_status_t status = dnnl_sgemm(
-        'N', 'N', (dnnl_dim_t)p->n, (dnnl_dim_t)p->rows, (dnnl_dim_t)p->cols, 1, x, (dnnl_dim_t)ldx,
-        p->d->weights, ROWS, p->col > 0, y + p->first * ldy + p->row, (dnnl_dim_t)ldy);
-    sl_team_take_back(before);
-    return status == dnnl_success;
+    return dnnl_sgemm('N', 'N', (dnnl_dim_t)p->n, (dnnl_dim_t)p->rows, (dnnl_dim_t)p->cols, 1, x,
+                      (dnnl_dim_t)ldx, p->d->weights, ROWS, p->col > 0, y + p->first * ldy + p->row,
+                      (dnnl_dim_t)ldy) == dnnl_success;
 }
 
 /* One matrix of a product's stack. */
@@ -119,13 +121,15 @@ static bool multiply(struct sl_multiplier *m, const struct sl_team *team,
     if (sl_is_integer(p->w->packing.code) || p->n < SL_ONEDNN_VECTORS)
         return false;
     struct part part = {.d = (struct onednn *)m, .team = team};
-    for (size_t i = 0; i < p->w->packing.count; i++) {
+    bool done = true;
+    struct sl_lent lent = sl_team_lend(team);
+    for (size_t i = 0; done && i < p->w->packing.count; i++) {
         part.w = sl_matrix_at(p->w, i);
         part.x = sl_acts_at(p->x, i * p->x_step);
-        if (!multiply_matrix(part, p->n, p->y + i * p->y_step, p->ldy))
-            return false;
+        done = multiply_matrix(part, p->n, p->y + i * p->y_step, p->ldy);
     }
-    return true;
+    sl_team_take_back(&lent);
+    return done;
 }
 
 int sl_onednn_open(struct sl_multiplier **m, struct sluice_err *err)

@@ -14,13 +14,16 @@
 #include <dirent.h>
 #include <math.h>
 #include <omp.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -353,6 +356,56 @@ static void kernels_step_in(void **state)
     discard(&o);
 }
 
+/* Frames of signal handlers that were written elsewhere than on the main thread's stack. */
+static volatile sig_atomic_t interruptions, strays;
+static uintptr_t stack_begin, stack_end;
+
+static void look_at_the_stack(int number)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    (void)number;
+    interruptions++;
+    strays += here < stack_begin || here >= stack_end;
+}
+
+static void find_the_stack(void)
+{
+    pthread_attr_t attr;
+    void *begin;
+    size_t size;
+    assert_int_equal(pthread_getattr_np(pthread_self(), &attr), 0);
+    assert_int_equal(pthread_attr_getstack(&attr, &begin, &size), 0);
+    stack_begin = (uintptr_t)begin;
+    stack_end = stack_begin + size;
+    pthread_attr_destroy(&attr);
+}
+
+/* A signal in the middle of a product writes nothing into the heap.  The products get at least 20
+ * of them; a kernel that has no stack while it runs is met by nearly all. */
+static void signals_wait_for_a_stack(void **state)
+{
+    struct sl_packing p = {.code = SL_CODE_F32, .rows = 256, .cols = 1024, .count = 1};
+    struct sigaction action = {.sa_handler = look_at_the_stack, .sa_flags = SA_RESTART}, old;
+    const struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    (void)state;
+    for (unsigned threads = 1; threads <= 2; threads++) {
+        struct sl_compute c = compute(threads);
+        struct operands o = make(p, 512, false, true, whole);
+        o.product.w = &o.w;
+        find_the_stack();
+        interruptions = strays = 0;
+        sigaction(SIGALRM, &action, &old);
+        setitimer(ITIMER_REAL, &often, NULL);
+        while (interruptions < 20)
+            sl_multiply(&c, &o.product, 1);
+        setitimer(ITIMER_REAL, &never, NULL);
+        sigaction(SIGALRM, &old, NULL);
+        assert_int_equal(strays, 0);
+        check(&o, 0);
+        discard(&o);
+    }
+}
+
 static int open_onednn(void **state)
 {
     (void)state;
@@ -428,6 +481,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(nan_and_infinity_stay_in_their_vector),
         cmocka_unit_test(leaves_few_vectors_and_codes_to_the_kernels),
         cmocka_unit_test(kernels_step_in),
+        cmocka_unit_test(signals_wait_for_a_stack),
     };
     return cmocka_run_group_tests(tests, open_onednn, close_onednn);
 }

@@ -2,8 +2,10 @@
 /* The thread team: every item once, ranges by grain, thread numbers in range; and in a build with
  * ThreadSanitizer, that a race between two pieces of one phase is still reported. */
 #include <omp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -66,18 +69,50 @@ static void phases_are_ordered(void **unused)
         assert_int_equal(p.seen[i], 100);
 }
 
-/* What OpenMP tells another library, as long as the team is lent.  (test_onednn runs one.) */
+static bool blocked(int number)
+{
+    sigset_t now;
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &now), 0);
+    return sigismember(&now, number) == 1;
+}
+
+static volatile sig_atomic_t signals;
+
+static void count_signal(int number)
+{
+    (void)number;
+    signals++;
+}
+
+/* What OpenMP tells another library, as long as the team is lent, and that its threads are not
+ * interrupted: each sends a signal to the process.  (test_onednn runs such a library.) */
 static void lends_its_threads(void **unused)
 {
+    struct sigaction action = {.sa_handler = count_signal}, old;
     int wanted = omp_get_max_threads();
     (void)unused;
+    sigaction(SIGUSR1, &action, &old);
     for (unsigned threads = 1; threads <= 4; threads++) {
         struct sl_team team = sl_team_make(threads);
-        unsigned before = sl_team_lend(&team);
+        struct phase p = {.n = ITEMS, .grain = 10, .threads = threads};
+        int open = 0;
+        signals = 0;
+        sl_team_run(&team, p.n, p.grain, see, &p); /* so that there are workers */
+        struct sl_lent lent = sl_team_lend(&team);
         assert_int_equal(omp_get_max_threads(), threads);
-        sl_team_take_back(before);
+#pragma omp parallel reduction(+ : open)
+        {
+            open += !blocked(SIGUSR1);
+            kill(getpid(), SIGUSR1);
+        }
+        assert_int_equal(open, 0);
+        assert_int_equal(signals, 0);
+        sl_team_take_back(&lent);
+        assert_int_equal(signals, 1);
+        assert_false(blocked(SIGUSR1));
         assert_int_equal(omp_get_max_threads(), wanted);
     }
+    sigaction(SIGUSR1, &old, NULL);
 }
 
 struct race {

@@ -46,8 +46,7 @@ static const struct sl_option rows[] = {
      .help = "Compute threads; 0: one per processor", .group = "Machine"},
     {.name = "chunk", SL_FIELD(SL_COUNT, struct kld_options, chunk), .value = "N",
      .fallback = "512", .low = 1, .high = 1048576,
-     .help = "Most tokens computed in one pass; a layer's experts are read again for each",
-     .group = "Machine"},
+     .help = "Most tokens computed in one pass", .group = "Machine"},
     {0},
 };
 /* clang-format on */
