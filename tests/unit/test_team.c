@@ -69,10 +69,22 @@ static void phases_are_ordered(void **unused)
         assert_int_equal(p.seen[i], 100);
 }
 
-static bool blocked(int number)
+enum { PATIENCE = 60 }; /* seconds */
+
+/* Waits until N pieces of a phase are here, so that no thread does two.  Relaxed counting orders
+ * nothing between them. */
+static void meet(unsigned *here, unsigned n)
+{
+    time_t late = time(NULL) + PATIENCE;
+    __atomic_fetch_add(here, 1, __ATOMIC_RELAXED);
+    while (__atomic_load_n(here, __ATOMIC_RELAXED) < n && time(NULL) < late)
+        sched_yield();
+}
+
+static bool is_blocked(int number)
 {
     sigset_t now;
-    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &now), 0);
+    pthread_sigmask(SIG_SETMASK, NULL, &now);
     return sigismember(&now, number) == 1;
 }
 
@@ -84,8 +96,22 @@ static void count_signal(int number)
     signals++;
 }
 
-/* What OpenMP tells another library, as long as the team is lent, and that its threads are not
- * interrupted: each sends a signal to the process.  (test_onednn runs such a library.) */
+struct lending {
+    unsigned threads, here, open; /* open: those that a signal could interrupt */
+};
+
+static void send_signal(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    struct lending *l = arg;
+    (void)begin, (void)end, (void)thread;
+    meet(&l->here, l->threads);
+    if (!is_blocked(SIGUSR1))
+        __atomic_fetch_add(&l->open, 1, __ATOMIC_RELAXED);
+    kill(getpid(), SIGUSR1);
+}
+
+/* What OpenMP tells another library, as long as the team is lent, and that no signal to the process
+ * interrupts a thread, old or new, until then.  (test_onednn runs such a library.) */
 static void lends_its_threads(void **unused)
 {
     struct sigaction action = {.sa_handler = count_signal}, old;
@@ -94,44 +120,31 @@ static void lends_its_threads(void **unused)
     sigaction(SIGUSR1, &action, &old);
     for (unsigned threads = 1; threads <= 4; threads++) {
         struct sl_team team = sl_team_make(threads);
-        struct phase p = {.n = ITEMS, .grain = 10, .threads = threads};
-        int open = 0;
+        struct lending l = {.threads = threads};
         signals = 0;
-        sl_team_run(&team, p.n, p.grain, see, &p); /* so that there are workers */
         struct sl_lent lent = sl_team_lend(&team);
         assert_int_equal(omp_get_max_threads(), threads);
-#pragma omp parallel reduction(+ : open)
-        {
-            open += !blocked(SIGUSR1);
-            kill(getpid(), SIGUSR1);
-        }
-        assert_int_equal(open, 0);
+        sl_team_run(&team, threads, 1, send_signal, &l);
+        assert_int_equal(l.open, 0);
         assert_int_equal(signals, 0);
         sl_team_take_back(&lent);
         assert_int_equal(signals, 1);
-        assert_false(blocked(SIGUSR1));
+        assert_false(is_blocked(SIGUSR1));
         assert_int_equal(omp_get_max_threads(), wanted);
     }
     sigaction(SIGUSR1, &old, NULL);
 }
 
 struct race {
-    unsigned begun; /* pieces at work */
+    unsigned here;
     size_t shared;
 };
 
-enum { RACE_SECONDS = 60 };
-
-/* The two pieces of the phase wait for each other, so that one thread cannot do both.  Relaxed
- * counting orders nothing between them. */
 static void race(void *arg, size_t begin, size_t end, unsigned thread)
 {
     struct race *r = arg;
-    time_t late = time(NULL) + RACE_SECONDS;
     (void)begin, (void)end, (void)thread;
-    __atomic_fetch_add(&r->begun, 1, __ATOMIC_RELAXED);
-    while (__atomic_load_n(&r->begun, __ATOMIC_RELAXED) < 2 && time(NULL) < late)
-        sched_yield();
+    meet(&r->here, 2);
     r->shared++;
 }
 
