@@ -70,16 +70,21 @@ UNINSTRUMENTED void sl_team_run(const struct sl_team *team, size_t n, size_t gra
     order_after(&ends);
 }
 
+static void block_signals(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, before);
+}
+
 /* OpenMP's number of threads belongs to the task that sets it, here the calling thread's.  Workers
  * that start later have the calling thread's signals, which are blocked before all others. */
 UNINSTRUMENTED struct sl_lent sl_team_lend(const struct sl_team *team)
 {
     struct sl_lent lent = {.threads = (unsigned)omp_get_max_threads()};
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &lent.signals);
+    block_signals(&lent.signals);
 #pragma omp parallel num_threads((int)team->threads)
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    block_signals(NULL);
     omp_set_num_threads((int)team->threads);
     return lent;
 }

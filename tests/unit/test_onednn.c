@@ -356,7 +356,7 @@ static void kernels_step_in(void **state)
     discard(&o);
 }
 
-/* Frames of signal handlers that were written elsewhere than on the main thread's stack. */
+/* Calls of a signal handler, and those of them that were not on the main thread's stack. */
 static volatile sig_atomic_t interruptions, strays;
 static uintptr_t stack_begin, stack_end;
 
@@ -380,8 +380,7 @@ static void find_the_stack(void)
     pthread_attr_destroy(&attr);
 }
 
-/* A signal in the middle of a product writes nothing into the heap.  The products get at least 20
- * of them; a kernel that has no stack while it runs is met by nearly all. */
+/* Signals keep coming: enough of them that one would meet a kernel of oneDNN if it could. */
 static void signals_wait_for_a_stack(void **state)
 {
     struct sl_packing p = {.code = SL_CODE_F32, .rows = 256, .cols = 1024, .count = 1};
