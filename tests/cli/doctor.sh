@@ -76,7 +76,7 @@ expect 0 '{"reader": "pread", "bytes": 4096, "depth": 1, "direct": ' '"bytes": 4
     '{"reader": "uring", ' '{"reader": "mmap", "bytes": 1048576, "depth": 16, "direct": false' \
     '"gbps": ' '"latency_ms": ' '"latency_max_ms": ' -- "$sluice" bench --io model -o json
 rows=$(grep -c '"latency_max_ms"' out)
-[ "$rows" -eq 48 ] || { [ "$rows" -eq 32 ] && grep -q '"uring", "error": ".*io' out; } ||
+[ "$rows" -eq 48 ] || { [ "$rows" -eq 32 ] && grep -q '"uring", "error": "' out; } ||
     bad "bench --io: $rows rows: $(cat out)"
 sed -n 's/.*"gbps": \([^,]*\).*"latency_ms": \([^,]*\).*"latency_max_ms": \([^}]*\)}.*/\1 \2 \3/p' \
     out | awk '{ wrong += !($1 > 0 && $2 > 0 && $3 >= $2) } END { exit wrong || NR == 0 }' ||
