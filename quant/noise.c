@@ -9,15 +9,15 @@ uint64_t sl_noise_seed(enum sl_role role, unsigned which, uint32_t layer, uint32
                        uint64_t piece)
 {
     uint64_t state = (uint64_t)(2 * (unsigned)role + which) << 56 | (uint64_t)layer << 40 | expert;
-    state = sl_noise(&state) + piece;
-    return sl_noise(&state);
+    state = sl_splitmix(&state) + piece;
+    return sl_splitmix(&state);
 }
 
 void sl_noise_bytes(uint64_t *state, uint8_t *out, size_t n)
 {
     uint64_t local = *state; /* what OUT points to might be *state, for all the compiler knows */
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t bits = sl_noise(&local);
+        uint64_t bits = sl_splitmix(&local);
         memcpy(out + i, &bits, 8);
     }
     *state = local;
@@ -36,7 +36,7 @@ void sl_noise_int8(uint64_t *state, uint8_t *out, size_t n)
 {
     uint64_t local = *state;
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t bytes = without_minus_128(sl_noise(&local));
+        uint64_t bytes = without_minus_128(sl_splitmix(&local));
         memcpy(out + i, &bytes, 8);
     }
     *state = local;
@@ -80,9 +80,9 @@ void sl_noise_e4m3(uint64_t *state, unsigned doubled, uint8_t *out, size_t n)
     uint64_t local = *state, choice = 0;
     for (size_t i = 0; i < n; i += 8, choice >>= 8) {
         if (i % 64 == 0)
-            choice = sl_noise(&local);
+            choice = sl_splitmix(&local);
         uint64_t top = exponent + ((choice & 255) < doubled ? step : 0);
-        uint64_t codes = e4m3_codes(sl_noise(&local), top);
+        uint64_t codes = e4m3_codes(sl_splitmix(&local), top);
         memcpy(out + i, &codes, 8);
     }
     *state = local;

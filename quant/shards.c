@@ -252,7 +252,7 @@ static void fill_scales(const struct making *m, uint64_t *state, uint8_t *out, s
 {
     float middle = ldexpf(1, m->exponent), root = sqrtf(1 + 1.0f / 48);
     for (size_t i = 0; i < n; i++) {
-        float factor = 0.75f + (float)(sl_noise(state) >> 40) * 0x1p-25f;
+        float factor = 0.75f + (float)(sl_splitmix(state) >> 40) * 0x1p-25f;
         float scale = m->k->ue8m0 ? middle : middle * factor / root;
         memcpy(out + 4 * i, &scale, 4);
     }

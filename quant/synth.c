@@ -48,7 +48,7 @@ static float rms_of_codes(const struct sl_packing *p)
 static void put_scales(const struct panels *m, uint64_t *state, float scale, uint8_t *out)
 {
     for (size_t i = 0; i < SL_SUPER * SL_PANEL; i++) {
-        uint64_t bits = sl_noise(state);
+        uint64_t bits = sl_splitmix(state);
         bool minus = bits & 1;
         int8_t code = (int8_t)(LOW_SCALE + (bits >> 1) % 32);
         float value = scale * (0.75f + (float)(bits >> 40) * 0x1p-25f) * (minus ? -1.0f : 1.0f);

@@ -4,17 +4,9 @@
 #define SL_QUANT_SYNTH_H
 
 #include "quant/conversion.h"
+#include "runtime/base/splitmix.h"
 
 /* ---- noise.c: the same on every machine: integers, and float operations that round exactly --- */
-
-/* SplitMix64 (Steele, Lea, Flood). */
-static inline uint64_t sl_noise(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
 
 enum { SL_NOISE_PIECE = 64 << 10 }; /* bytes made from one seed where there are no panels */
 

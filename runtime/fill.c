@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/base/err.h"
+#include "runtime/base/splitmix.h"
 #include "runtime/session.h"
 
 enum { TABLE = 8192, ROWS_PER_ITEM = 64 };
@@ -20,13 +21,10 @@ struct filling {
     float table[TABLE];
 };
 
-/* Bijective scrambling of 64 bits (Steele, Lea, Flood: SplitMix64). */
+/* Bijective scrambling of 64 bits. */
 static uint64_t scramble(uint64_t x)
 {
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
+    return sl_splitmix(&x);
 }
 
 /* Sums of four uniform numbers: near enough to normal, with variance 1. */

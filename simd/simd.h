@@ -214,6 +214,15 @@ struct sl_attended {
     float *sum; /* [heads] */
 };
 
+/* How many of the HEADS of one of TOKENS tokens to give to a call of attend: as many as possible
+ * share the work of bringing rows into order, but every one of THREADS is to have a call. */
+static inline size_t sl_attend_heads(size_t heads, size_t tokens, size_t threads)
+{
+    size_t groups = (threads + tokens - 1) / tokens, each = (heads + groups - 1) / groups;
+    size_t whole = (each + SL_HEADS_MAX - 1) / SL_HEADS_MAX * SL_HEADS_MAX;
+    return whole < heads ? whole : heads;
+}
+
 /* Bytes of scratch, 64-byte aligned, that attend wants for a cache: the rows of one block in the
  * order of computing, and the weights of a few heads. */
 size_t sl_attend_scratch(const struct sl_kv *kv);

@@ -276,13 +276,10 @@ static void attend_group(const struct sl_attention_call *call, const struct grou
     }
 }
 
-/* Heads that are attended to together: as many as possible share the work of bringing rows into
- * order, but every thread is to have a group. */
+/* Heads of a group. */
 static size_t group_heads(const struct sl_attention_call *call)
 {
-    size_t heads = call->a->config->heads;
-    size_t groups = sl_ceil_div(call->a->compute->team.threads, call->n);
-    return sl_min(heads, sl_round_up(sl_ceil_div(heads, groups), SL_HEADS_MAX));
+    return sl_attend_heads(call->a->config->heads, call->n, call->a->compute->team.threads);
 }
 
 static void attend_work(void *arg, size_t begin, size_t end, unsigned thread)

@@ -8,4 +8,5 @@ libbase_la_SOURCES = \
     runtime/base/file.h runtime/base/file.c \
     runtime/base/json.h runtime/base/json.c \
     runtime/base/available.h runtime/base/available.c \
+    runtime/base/splitmix.h \
     runtime/base/team.h runtime/base/team.c

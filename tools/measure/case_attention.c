@@ -113,11 +113,9 @@ static void fill_scores(struct sl_call *c)
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-/* As in runtime/attention/mla.c: heads that are attended to together. */
 static size_t group_heads(const struct sl_call *c)
 {
-    size_t groups = sl_ceil_div(c->team.threads, c->n);
-    return sl_min(HEADS, sl_round_up(sl_ceil_div(HEADS, groups), SL_HEADS_MAX));
+    return sl_attend_heads(HEADS, c->n, c->team.threads);
 }
 
 static void encode_out(const struct sl_attend_data *d, const struct sl_ops *ops, size_t i)

@@ -8,6 +8,7 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
+#include "runtime/base/splitmix.h"
 #include "runtime/model/rung.h"
 #include "tools/measure/bandwidth.h"
 #include "tools/measure/kernel_cases.h"
@@ -15,36 +16,23 @@
 enum { PIECES = 16 /* per thread, of a limit's work */ };
 static const double batch_seconds = 3e-4; /* short calls are timed together */
 
-/* ---- noise: SplitMix64 (Steele, Lea, Flood) ------------------------------------------------ */
-
-static uint64_t next(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
-
-static uint64_t stirred(uint64_t seed)
-{
-    return next(&seed);
-}
+/* ---- noise ---------------------------------------------------------------------------------- */
 
 void sl_random_bytes(uint64_t seed, void *out, size_t n)
 {
-    uint64_t state = stirred(seed), bits;
+    uint64_t state = sl_splitmix(&seed), bits;
     uint8_t *at = out;
     for (size_t i = 0; i < n; i += sizeof bits) {
-        bits = next(&state);
+        bits = sl_splitmix(&state);
         memcpy(at + i, &bits, sl_min(n - i, sizeof bits));
     }
 }
 
 void sl_random_floats(uint64_t seed, float size, float *out, size_t n)
 {
-    uint64_t state = stirred(seed);
+    uint64_t state = sl_splitmix(&seed);
     for (size_t i = 0; i < n; i++)
-        out[i] = (float)((int64_t)next(&state) >> 39) * 0x1p-24f * size;
+        out[i] = (float)((int64_t)sl_splitmix(&state) >> 39) * 0x1p-24f * size;
 }
 
 /* ---- limits --------------------------------------------------------------------------------- */
