@@ -616,7 +616,7 @@ static void *say_id(void *id)
 }
 
 /* Threads are counted before the first test, since a joined one may still be listed for a moment,
- * but after a first thread has come and gone: ThreadSanitizer adds one of its own then, for good. */
+ * but after one has come and gone: ThreadSanitizer adds a thread of its own then, for good. */
 static int count_first_threads(void)
 {
     char task[64];
