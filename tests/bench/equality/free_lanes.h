@@ -39,25 +39,21 @@ static inline __m512 free_quotient(__m512 a, __m512 b)
     return _mm512_mul_ps(a, free_inverse(b));
 }
 
-/* Lane i: the sum, or the largest, of the lanes of x[i], which are lost. */
+/* Lane i: the sum, or the largest, of the lanes of x[i]. */
+#define FREE_PAIR(op, shuffle, a, b, low, high) op(shuffle(a, b, low), shuffle(a, b, high))
 #define FREE_LANES16(name, op)                                                                     \
-    static inline __m512 name(__m512 x[16])                                                        \
+    static inline __m512 name(const __m512 x[16])                                                  \
     {                                                                                              \
+        __m512 four[4];                                                                            \
         SL_UNROLL                                                                                  \
-        for (size_t i = 0; i < 8; i++)                                                             \
-            x[i] = op(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]),                                  \
-                      _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));                                 \
-        SL_UNROLL                                                                                  \
-        for (size_t i = 0; i < 4; i++)                                                             \
-            x[i] = op(_mm512_shuffle_ps(x[2 * i], x[2 * i + 1], 0x44),                             \
-                      _mm512_shuffle_ps(x[2 * i], x[2 * i + 1], 0xee));                            \
-        SL_UNROLL                                                                                  \
-        for (size_t half = 2; half > 0; half /= 2)                                                 \
-            SL_UNROLL                                                                              \
-        for (size_t i = 0; i < half; i++)                                                          \
-            x[i] = op(_mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0x88),                          \
-                      _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0xdd));                         \
-        return x[0];                                                                               \
+        for (size_t i = 0; i < 4; i++) {                                                           \
+            __m512 a = FREE_PAIR(op, _mm512_shuffle_f32x4, x[i], x[i + 4], 0x44, 0xee);            \
+            __m512 b = FREE_PAIR(op, _mm512_shuffle_f32x4, x[i + 8], x[i + 12], 0x44, 0xee);       \
+            four[i] = FREE_PAIR(op, _mm512_shuffle_f32x4, a, b, 0x88, 0xdd);                       \
+        }                                                                                          \
+        __m512 a = FREE_PAIR(op, _mm512_shuffle_ps, four[0], four[1], 0x44, 0xee);                 \
+        __m512 b = FREE_PAIR(op, _mm512_shuffle_ps, four[2], four[3], 0x44, 0xee);                 \
+        return FREE_PAIR(op, _mm512_shuffle_ps, a, b, 0x88, 0xdd);                                 \
     }
 FREE_LANES16(sum_lanes16, _mm512_add_ps)
 FREE_LANES16(max_lanes16, _mm512_max_ps)
