@@ -420,7 +420,8 @@ SL_INLINE void attend_tile(const struct block *b, const struct sl_queries *queri
         result->max[h + i] = sl_largest_score(score, b->n);
         result->sum[h + i] = sl_exp_scores(score, b->n, result->max[h + i]);
     }
-    add_tile(b, tile, result->out + h * b->dim);
+    if (result->out)
+        add_tile(b, tile, result->out + h * b->dim);
 }
 
 void SL_WIDE(attend_int8)(const struct sl_kv *kv, const struct sl_queries *queries, float scale,
