@@ -219,12 +219,13 @@ struct tile {
     int32_t bias[SL_HEAD_TILE]; /* of the group at hand */
 };
 
+/* Σ of N codes; what follows them up to a multiple of CODES is zero. */
 static int32_t sum_of(const int8_t *q, size_t n)
 {
-    int32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += q[i];
-    return sum;
+    vi sum = vi_set(vw_bias((int32_t)(round_up(n, CODES) / SL_LANES)));
+    for (size_t i = 0; i < n; i += CODES)
+        sum = vw_dot(sum, vw_load(q + i), vi_set(0x01010101));
+    return vi_sum(sum);
 }
 
 /* Adds group G's part to the scores of all rows. */
