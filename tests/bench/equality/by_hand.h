@@ -12,16 +12,16 @@
 /* simd/wide/ once more, with mul and add contracted to fma and the functions of free_lanes.h. */
 extern const struct sl_ops sl_contracted_ops;
 
-sl_gemm_fn free_gemm;
-sl_index_score_fn free_index_score;
-sl_rmsnorm_fn free_rmsnorm;
-sl_layernorm_fn free_layernorm;
-sl_sigmoid_fn free_sigmoid;
-sl_swiglu_fn free_swiglu;
-sl_quantize_acts_fn free_quantize_acts;
-sl_rope_fn free_rope_interleaved;
-sl_hadamard_fn free_hadamard;
-sl_attend_finish_fn free_attend_finish;
-sl_fit_scale_fn free_fit_scale;
+sl_gemm_fn sl_free_gemm;
+sl_index_score_fn sl_free_index_score;
+sl_rmsnorm_fn sl_free_rmsnorm;
+sl_layernorm_fn sl_free_layernorm;
+sl_sigmoid_fn sl_free_sigmoid;
+sl_swiglu_fn sl_free_swiglu;
+sl_quantize_acts_fn sl_free_quantize_acts;
+sl_rope_fn sl_free_rope_interleaved;
+sl_hadamard_fn sl_free_hadamard;
+sl_attend_finish_fn sl_free_attend_finish;
+sl_fit_scale_fn sl_free_fit_scale;
 
 #endif

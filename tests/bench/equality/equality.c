@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What bit-equality costs: every kernel whose definition fixes an order of float operations, timed
- * in turn with variants that need not keep it.  By hand, on a quiet machine: equality [--json]
- * [KERNEL].  One thread, data in the caches, the calls of tests/check/kernels_*.c.
+ * What bit-equality costs: kernels whose definition fixes an order of float operations, timed in
+ * turn with variants that need not keep it, after these have been seen to compute the same.  To be
+ * run on a quiet machine: equality [--json] [KERNEL].  One thread, data in the caches, calls like
+ * those of tests/check/kernels_*.c.  docs/kernels.md has the table.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -31,17 +32,17 @@ enum { MOST_CALLS = 64 /* of a batch: kernels that work in place change their in
 /* ---- the table ------------------------------------------------------------------------------ */
 
 static const struct sl_ops by_hand = {
-    .gemm = free_gemm,
-    .index_score = free_index_score,
-    .rmsnorm = free_rmsnorm,
-    .layernorm = free_layernorm,
-    .sigmoid = free_sigmoid,
-    .swiglu = free_swiglu,
-    .quantize_acts = free_quantize_acts,
-    .rope_interleaved = free_rope_interleaved,
-    .hadamard = free_hadamard,
-    .attend_finish = free_attend_finish,
-    .fit_scale = free_fit_scale,
+    .gemm = sl_free_gemm,
+    .index_score = sl_free_index_score,
+    .rmsnorm = sl_free_rmsnorm,
+    .layernorm = sl_free_layernorm,
+    .sigmoid = sl_free_sigmoid,
+    .swiglu = sl_free_swiglu,
+    .quantize_acts = sl_free_quantize_acts,
+    .rope_interleaved = sl_free_rope_interleaved,
+    .hadamard = sl_free_hadamard,
+    .attend_finish = sl_free_attend_finish,
+    .fit_scale = sl_free_fit_scale,
 };
 
 struct row {
@@ -227,12 +228,18 @@ static bool measure(const struct row *row, const struct sl_ops *kernels, struct 
     return same;
 }
 
+/* By what fraction the kernel takes longer than the fastest variant; negative when no variant
+ * is faster. */
+static double cost(const struct result *r)
+{
+    return r->best[KERNEL] / r->best[r->free] - 1;
+}
+
 static void print_markdown(const struct result *r)
 {
-    double kernel = r->best[KERNEL], variant = r->best[r->free];
-    printf("| %s | %s | %.3g | %.3g | %s | %+.0f %% | %.0e |\n", r->row->kernel, r->row->shape,
-           1e6 * kernel, 1e6 * variant, names[r->free], 100 * (kernel / variant - 1),
-           r->differs[r->free]);
+    printf("| %s | %s | %.3g | %.3g | %s | %.0f %% | %.0e |\n", r->row->kernel, r->row->shape,
+           1e6 * r->best[KERNEL], 1e6 * r->best[r->free], names[r->free],
+           round(100 * cost(r)) + 0.0, r->differs[r->free]);
 }
 
 static void print_json(const struct result *r, bool first)
@@ -242,20 +249,13 @@ static void print_json(const struct result *r, bool first)
     printf(", \"contracted_us\": %.4g", 1e6 * r->best[CONTRACTED]);
     if (r->best[BY_HAND] > 0)
         printf(", \"by_hand_us\": %.4g", 1e6 * r->best[BY_HAND]);
-    printf(", \"cost\": %.3f, \"differs\": %.1e}", r->best[KERNEL] / r->best[r->free] - 1,
-           r->differs[r->free]);
+    printf(", \"cost\": %.3f, \"differs\": %.1e}", cost(r), r->differs[r->free]);
 }
 
-int main(int argc, char **argv)
+/* Prints all rows of kernel ONLY, or of all kernels; returns the program's status. */
+static int print_rows(const struct sl_ops *kernels, bool json, const char *only)
 {
-    const struct sl_rung *rung = sl_rung_find("avx512vnni");
-    bool json = argc > 1 && strcmp(argv[1], "--json") == 0, failed = false;
-    const char *only = argc > 1 + json ? argv[1 + json] : NULL;
-    size_t printed = 0;
-    if (!rung) {
-        puts("equality: the variants are written for AVX-512 VNNI, which this processor has not");
-        return 77;
-    }
+    size_t printed = 0, failed = 0;
     printf("%s", json
                      ? "[\n"
                      : "| kernel | shape | kernel µs | variant µs | variant | cost | differs by |\n"
@@ -264,8 +264,8 @@ int main(int argc, char **argv)
         struct result r;
         if (only && strcmp(only, rows[i].kernel) != 0)
             continue;
-        if (!measure(&rows[i], rung->ops, &r))
-            failed = true;
+        if (!measure(&rows[i], kernels, &r))
+            failed++;
         else if (json)
             print_json(&r, printed++ == 0);
         else
@@ -273,6 +273,22 @@ int main(int argc, char **argv)
         fflush(stdout);
     }
     printf("%s", json ? "\n]\n" : "");
-    return failed;
+    return failed > 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct sl_rung *rung = sl_rung_find("avx512vnni");
+    bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
+    const char *only = argc > 1 + json ? argv[1 + json] : NULL;
+    if (only && !find_kernel(only)) {
+        fputs("usage: equality [--json] [KERNEL]\n", stderr);
+        return 2;
+    }
+    if (!rung) {
+        puts("equality: the variants are written for AVX-512 VNNI, which this processor lacks");
+        return 77;
+    }
+    return print_rows(rung->ops, json, only);
 }
 #endif

@@ -33,8 +33,8 @@ SL_INLINE void add_tile(const struct sl_index_query *query, const uint8_t *key, 
                         acc[p]);
 }
 
-void free_index_score(enum sl_cache type, const struct sl_index_query *query, const uint8_t *keys,
-                      size_t s0, size_t s1, float *score)
+void sl_free_index_score(enum sl_cache type, const struct sl_index_query *query,
+                         const uint8_t *keys, size_t s0, size_t s1, float *score)
 {
     size_t bytes = sl_key_panel_bytes(type, query->dim);
     int32_t bias[HEADS] = {0};

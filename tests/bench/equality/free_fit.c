@@ -40,7 +40,7 @@ static float best_scale(__m512 a[ROOM], __m512 b[ROOM])
     return scale[__builtin_ctz(at)];
 }
 
-float free_fit_scale(const struct sl_fit *fit, int8_t *code)
+float sl_free_fit_scale(const struct sl_fit *fit, int8_t *code)
 {
     float book[SL_CODEBOOK], middle[SL_CODEBOOK], end = load_book(fit->codebook, book, middle);
     float max = vf_max_abs(fit->x, fit->n);

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packed matrix times vectors: tiles of panels and vectors in registers, one float sum for each, and
+ * Packed matrix times vectors: tiles of panels and vectors in registers, one sum for each, and
  * a weight's scale multiplied once per group instead of once per 32 inputs.
  *
  * LUT4 in groups of 32 and INT8 in groups of 128, BF16, F32; cols a multiple of 512, panels of 4,
  * vectors 1 or a multiple of 8.
  */
-#include <immintrin.h>
-#include <string.h>
-
 #include "tests/bench/equality/by_hand.h"
 #include "tests/bench/equality/free_lanes.h"
 
@@ -144,8 +141,8 @@ SL_INLINE void any_tile(const struct tile *t, size_t panels, size_t vectors, flo
 }
 
 /* The tiles that measured best. */
-void free_gemm(const struct sl_matrix *w, size_t panel0, size_t panel1, struct sl_acts x, size_t n,
-               float *y, size_t ldy)
+void sl_free_gemm(const struct sl_matrix *w, size_t panel0, size_t panel1, struct sl_acts x,
+                  size_t n, float *y, size_t ldy)
 {
     size_t panels = n == 1 ? 4 : x.q ? 2 : 1, vectors = n == 1 ? 1 : x.q ? 4 : 8;
     size_t bytes = sl_panel_bytes(&w->packing);

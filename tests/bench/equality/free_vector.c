@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Kernels over one vector: as many sums as hide their latency, inverses by Newton's steps.  Lengths
  * are multiples of 128, quantize_acts' of 512, hadamard's is 128. */
-#include <string.h>
-
 #include "tests/bench/equality/by_hand.h"
 #include "tests/bench/equality/free_lanes.h"
 
@@ -20,7 +18,7 @@ static inline float sum_of(__m512 s[SUMS])
     return _mm512_reduce_add_ps(s[0]);
 }
 
-void free_rmsnorm(const float *x, const float *w, float eps, size_t n, float *y)
+void sl_free_rmsnorm(const float *x, const float *w, float eps, size_t n, float *y)
 {
     __m512 s[SUMS];
     SL_UNROLL
@@ -40,7 +38,8 @@ void free_rmsnorm(const float *x, const float *w, float eps, size_t n, float *y)
 }
 
 /* n = 128, which stays in registers. */
-void free_layernorm(const float *x, const float *w, const float *b, float eps, size_t n, float *y)
+void sl_free_layernorm(const float *x, const float *w, const float *b, float eps, size_t n,
+                       float *y)
 {
     __m512 d[SUMS], s[SUMS], by_n = vf_set(1.0f / (float)n);
     SL_UNROLL
@@ -66,7 +65,7 @@ static inline __m512 sigmoid(__m512 x)
     return free_inverse(vf_add(vf_set(1), free_exp(vf_sub(vf_set(0), x))));
 }
 
-void free_sigmoid(const float *x, size_t n, float *y)
+void sl_free_sigmoid(const float *x, size_t n, float *y)
 {
     for (size_t i = 0; i < n; i += 4 * SL_LANES)
         SL_UNROLL
@@ -74,7 +73,7 @@ void free_sigmoid(const float *x, size_t n, float *y)
         vf_store(y + j, sigmoid(vf_load(x + j)));
 }
 
-void free_swiglu(const float *gate_up, size_t n, float *y)
+void sl_free_swiglu(const float *gate_up, size_t n, float *y)
 {
     for (size_t i = 0; i < n; i += 4 * SL_LANES)
         SL_UNROLL
@@ -84,7 +83,7 @@ void free_swiglu(const float *gate_up, size_t n, float *y)
     }
 }
 
-void free_attend_finish(float *out, float sum, size_t n)
+void sl_free_attend_finish(float *out, float sum, size_t n)
 {
     __m512 by = free_inverse(vf_set(sum));
     for (size_t i = 0; i < n; i += 4 * SL_LANES)
@@ -96,7 +95,7 @@ void free_attend_finish(float *out, float sum, size_t n)
 /* ---- codes ---------------------------------------------------------------------------------- */
 
 /* Sixteen blocks at a time: their maxima, and so the divisions, are one vector. */
-void free_quantize_acts(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum)
+void sl_free_quantize_acts(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum)
 {
     for (size_t b = 0; b < n / SL_BLOCK; b += SL_LANES, x += SL_LANES * SL_BLOCK) {
         __m512 most[SL_LANES];
@@ -123,7 +122,7 @@ void free_quantize_acts(const float *x, size_t n, int8_t *q, float *scale, int32
 /* ---- rotations ------------------------------------------------------------------------------ */
 
 /* (a, b) times (cos, cos) minus and plus (b, a) times (sin, sin). */
-void free_rope_interleaved(float *x, const float *cosine, const float *sine, size_t pairs)
+void sl_free_rope_interleaved(float *x, const float *cosine, const float *sine, size_t pairs)
 {
     const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     for (size_t i = 0; i < pairs; i += 8) {
@@ -135,7 +134,7 @@ void free_rope_interleaved(float *x, const float *cosine, const float *sine, siz
     }
 }
 
-/* Signs of the four butterflies within 16 lanes; the last takes the factor along. */
+/* The four butterflies within 16 lanes, times FACTOR. */
 static inline __m512 butterflies(__m512 x, float factor)
 {
     const __m512 one = vf_set(1), minus = vf_set(-1);
@@ -147,7 +146,7 @@ static inline __m512 butterflies(__m512 x, float factor)
 }
 
 /* n = 128, which stays in registers. */
-void free_hadamard(float *x, size_t n)
+void sl_free_hadamard(float *x, size_t n)
 {
     __m512 v[SUMS];
     (void)n;
