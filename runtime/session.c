@@ -10,7 +10,7 @@
 #include "runtime/base/err.h"
 #include "runtime/sizing.h"
 
-enum { DEFAULT_CHUNK = 64 };
+enum { DEFAULT_CHUNK = 512 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -201,19 +201,37 @@ static int cancelled(struct sluice_err *err)
     return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
 }
 
+/* New tokens at positions [first, end), computed in chunks, and who wants to hear of them. */
+struct extension {
+    size_t first, end;
+    const struct sluice_sync_callbacks *callbacks; /* or NULL */
+};
+
+/* DONE of the new tokens are computed. */
+static int tell_progress(const struct extension *x, size_t done, struct sluice_err *err)
+{
+    const struct sluice_sync_callbacks *c = x->callbacks;
+    if (c && c->progress && c->progress(c->user, done, x->end - x->first))
+        return cancelled(err);
+    return 0;
+}
+
 /* Runs the main layers over tokens[position, position + n). */
-static int run_layers(sluice_session *s, size_t position, size_t n, struct sluice_err *err)
+static int run_layers(sluice_session *s, const struct extension *x, size_t position, size_t n,
+                      struct sluice_err *err)
 {
     const struct sl_weights *w = s->engine->weights;
-    size_t hidden = w->config.hidden;
+    size_t hidden = w->config.hidden, layers = w->config.layers;
     sl_meter_start(&s->meter);
     for (size_t t = 0; t < n; t++)
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
     sl_attention_begin(&s->ws.attention, position, n);
-    for (uint32_t layer = 0; layer < w->config.layers; layer++) {
+    for (uint32_t layer = 0; layer < layers; layer++) {
         if (atomic_exchange(&s->cancelled, 0))
             return cancelled(err);
-        int status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
+        int status = layer ? tell_progress(x, position - x->first + n * layer / layers, err) : 0;
+        if (status == 0)
+            status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
         if (status < 0)
             return status;
@@ -222,10 +240,12 @@ static int run_layers(sluice_session *s, size_t position, size_t n, struct sluic
 }
 
 /* One chunk: layers, final norm, MTP, and logits of the rows that are wanted. */
-static int run_chunk(sluice_session *s, size_t position, size_t n, bool last,
-                     const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
+static int run_chunk(sluice_session *s, const struct extension *x, size_t position, size_t n,
+                     struct sluice_err *err)
 {
-    int status = run_layers(s, position, n, err);
+    const struct sluice_sync_callbacks *callbacks = x->callbacks;
+    bool last = position + n == x->end;
+    int status = run_layers(s, x, position, n, err);
     if (status < 0)
         return status;
     sl_norm_rows(&s->ws, s->hidden, s->engine->weights->head.vector[SL_FINAL_NORM], n, s->final);
@@ -287,16 +307,14 @@ static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
 static int extend(sluice_session *s, const int32_t *tokens, size_t n,
                   const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
-    size_t first = s->length;
-    memcpy(s->tokens + first, tokens + first, (n - first) * sizeof *tokens);
+    const struct extension x = {s->length, n, callbacks};
+    memcpy(s->tokens + x.first, tokens + x.first, (n - x.first) * sizeof *tokens);
     while (s->length < n) {
-        size_t position = s->length, count = sl_min(s->chunk, n - position);
-        int status = run_chunk(s, position, count, position + count == n, callbacks, err);
+        int status = run_chunk(s, &x, s->length, sl_min(s->chunk, n - s->length), err);
+        if (status == 0)
+            status = tell_progress(&x, s->length - x.first, err);
         if (status < 0)
             return status;
-        if (callbacks && callbacks->progress &&
-            callbacks->progress(callbacks->user, s->length - first, n - first))
-            return cancelled(err);
     }
     return 0;
 }
@@ -332,7 +350,7 @@ int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err
         return status;
     s->tokens[s->length] = token;
     s->have_logits = false;
-    status = run_chunk(s, s->length, 1, true, NULL, err);
+    status = run_chunk(s, &(struct extension){s->length, s->length + 1, NULL}, s->length, 1, err);
     if (status == 0)
         s->stats.decode_tokens++;
     s->stats.decode_seconds += sl_now() - start;

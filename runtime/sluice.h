@@ -159,7 +159,7 @@ enum sluice_cache_type {
 
 struct sluice_session_opts {
     size_t context;               /* tokens to make room for; 0: the model's own limit */
-    size_t chunk;                 /* most tokens computed in one pass; 0: 64 */
+    size_t chunk;                 /* most tokens computed in one pass; 0: 512 */
     enum sluice_cache_type kv;    /* latent KV cache */
     enum sluice_cache_type index; /* keys of the lightning indexer */
     int dense;                    /* non-zero: attend to every key, ignore the indexer */
@@ -179,7 +179,7 @@ SLUICE_API void sluice_session_close(sluice_session **session);
  */
 struct sluice_sync_callbacks {
     void *user;
-    /* After each chunk: DONE of TOTAL new tokens. */
+    /* After each layer: DONE of TOTAL new tokens, a chunk at work counting by its layers. */
     int (*progress)(void *user, size_t done, size_t total);
     /* Logits of every newly computed position: float[vocab], valid during the call. */
     int (*logits)(void *user, size_t position, const float *logits);

@@ -48,7 +48,7 @@ extern const char *const sl_cache_names[];
      .names = sl_reader_names,                                                                    \
      .help = "How experts reach memory: mapped, or read on demand; auto: mapped when they fit",   \
      .group = "Machine"},                                                                         \
-    {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "64", .low = 1,   \
+    {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "512", .low = 1,  \
      .high = 1048576, .help = "Most prompt tokens computed in one pass", .group = "Machine"}
 /* clang-format on */
 

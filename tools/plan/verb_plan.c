@@ -42,7 +42,7 @@ static const struct sl_option rows[] = {
      .help = "Tokens of context to make room for; default: 32k, or what the model was made for",
      .group = "Task"},
     {.name = "chunk", SL_FIELD(SL_COUNT, struct plan_options, chunk), .value = "N",
-     .fallback = "64", .low = 1, .high = 1048576,
+     .fallback = "512", .low = 1, .high = 1048576,
      .help = "Most prompt tokens computed in one pass", .group = "Task"},
     {.name = "memory", SL_FIELD(SL_SIZE, struct plan_options, memory), .value = "SIZE",
      .help = "Memory that may be used; default: what is available, less the larger of 4 GiB and a "
