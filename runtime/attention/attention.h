@@ -61,9 +61,10 @@ struct sl_attention {
     float *q_a;              /* [chunk][q_lora] */
     struct sl_codes q_a_codes;
     float *kv_a;                 /* [chunk][kv_lora + rope] */
-    float *q;                    /* [chunk][heads][nope + rope] */
+    float *q;                    /* [chunk][heads][nope + rope], rows a little apart */
     struct sl_codes nope_codes;  /* [tile][heads · padded nope] */
-    float *latent_q;             /* [tile][heads][kv_lora]: absorbed queries */
+    float *latent_q;             /* [tile][heads][kv_lora]: absorbed queries, or NULL */
+    float *absorbed;             /* [threads][tile][kv_lora]: of one head, else; rows apart */
     int8_t *latent_q_codes;      /* [tile][heads][kv_lora] */
     float *latent_q_scale;       /* [tile][heads][ceil(kv_lora/128)] */
     float *mixed;                /* [tile][heads][kv_lora]: attention over latents */

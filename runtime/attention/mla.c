@@ -17,8 +17,7 @@ static size_t nope_ld(const struct sl_config *c)
     return sl_padded_cols(c->nope);
 }
 
-/* Tokens whose rows lie a multiple of 4 KiB apart would share a few sets of the caches. */
-enum { TILE = 64, APART = 64 };
+enum { TILE = 64 };
 
 /* Some consecutive tokens of a call, between absorb and v_up. */
 struct tile {
@@ -26,6 +25,18 @@ struct tile {
     size_t first; /* token of the call */
     size_t n;     /* ≤ TILE */
 };
+
+/* Floats from one token's row of WIDTH to the next. */
+static size_t row_floats(size_t width)
+{
+    return sl_row_bytes(width * sizeof(float)) / sizeof(float);
+}
+
+/* Of a->q. */
+static size_t q_ld(const struct sl_config *c)
+{
+    return row_floats((size_t)c->heads * (c->nope + c->rope));
+}
 
 static size_t latent_ld(const struct sl_config *c)
 {
@@ -48,13 +59,17 @@ static void take_tile(struct sl_attention *a, struct sl_arena *arena)
 {
     const struct sl_config *c = a->config;
     size_t n = sl_min(a->chunk, TILE), heads = c->heads, latents = n * heads * c->kv_lora;
-    sl_codes_take(&a->nope_codes, arena, n, heads * nope_ld(c) + APART);
-    a->latent_q = sl_arena_take(arena, latents, sizeof(float));
+    sl_codes_take(&a->nope_codes, arena, n, heads * nope_ld(c));
+    if (a->types.kv == SL_CACHE_INT8 && !a->compute->multiplier)
+        a->absorbed = sl_arena_take(arena, a->compute->team.threads * TILE,
+                                    row_floats(c->kv_lora) * sizeof(float));
+    else
+        a->latent_q = sl_arena_take(arena, latents, sizeof(float));
     a->latent_q_codes = sl_arena_take(arena, latents, 1);
     a->latent_q_scale = sl_arena_take(arena, n * heads * sl_latent_groups(c->kv_lora),
                                       sizeof(float));
     a->mixed = sl_arena_take(arena, latents, sizeof(float));
-    sl_codes_take(&a->mixed_codes, arena, n, heads * latent_ld(c) + APART);
+    sl_codes_take(&a->mixed_codes, arena, n, heads * latent_ld(c));
     a->softmax = sl_arena_take(arena, n * heads * 2, sizeof(float));
 }
 
@@ -74,7 +89,7 @@ void sl_attention_take_scratch(struct sl_attention *a, struct sl_arena *arena)
     a->q_a = sl_arena_take(arena, n * c->q_lora, sizeof(float));
     sl_codes_take(&a->q_a_codes, arena, n, c->q_lora);
     a->kv_a = sl_arena_take(arena, n * (c->kv_lora + c->rope), sizeof(float));
-    a->q = sl_arena_take(arena, n * heads * (c->nope + c->rope), sizeof(float));
+    a->q = sl_arena_take(arena, n * q_ld(c), sizeof(float));
     take_tile(a, arena);
     take_blocks(a, arena);
     a->values = sl_arena_take(arena, n * heads * c->v_dim, sizeof(float));
@@ -191,7 +206,7 @@ static void project_queries(const struct sl_attention_call *call)
          .x = sl_acts_for(q_b, &a->q_a_codes, a->q_a, c->q_lora),
          .n = call->n,
          .y = a->q,
-         .ldy = (size_t)c->heads * (c->nope + c->rope)},
+         .ldy = q_ld(c)},
     };
     if (sparse)
         products[1] = (struct sl_product){
@@ -215,11 +230,37 @@ static void rotate_work(void *arg, size_t begin, size_t end, unsigned thread)
     (void)thread;
     for (size_t i = begin; i < end; i++)
         for (size_t h = 0, t = tile->first + i; h < c->heads; h++) {
-            float *q = a->q + (t * c->heads + h) * dim;
+            float *q = a->q + t * q_ld(c) + h * dim;
             a->compute->ops->rope_interleaved(q + c->nope, a->cosine + t * pairs,
                                               a->sine + t * pairs, pairs);
             sl_codes_put(&a->nope_codes, a->compute->ops, i, h * nope_ld(c), q, c->nope);
         }
+}
+
+/* The queries of one head, quantised while they are in the cache. */
+struct absorb_phase {
+    const struct tile *tile;
+    const struct sl_product *product;
+};
+
+static void absorb_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct absorb_phase *p = arg;
+    const struct sl_attention *a = p->tile->call->a;
+    size_t dim = a->config->kv_lora, ld = row_floats(dim), groups = sl_latent_groups(dim);
+    float *rows = a->absorbed + thread * TILE * ld;
+    for (size_t h = begin; h < end; h++) {
+        struct sl_matrix w = sl_matrix_at(p->product->w, h);
+        a->compute->ops->gemm(&w, 0, sl_panel_count(&w.packing),
+                              sl_acts_at(p->product->x, h * p->product->x_step), p->tile->n, rows,
+                              ld);
+        for (size_t t = 0; t < p->tile->n; t++) {
+            size_t i = t * a->config->heads + h;
+            a->compute->ops->quantize_groups(rows + t * ld, dim, SL_LATENT_GROUP,
+                                             a->latent_q_codes + i * dim,
+                                             a->latent_q_scale + i * groups);
+        }
+    }
 }
 
 static void absorb(struct tile *tile)
@@ -227,18 +268,24 @@ static void absorb(struct tile *tile)
     struct sl_attention *a = tile->call->a;
     const struct sl_config *c = a->config;
     const struct sl_matrix *k_up = &tile->call->w->matrix[SL_K_UP];
-    size_t dim = c->nope + c->rope, width = c->heads * dim;
-    struct sl_product product = {
+    size_t dim = c->nope + c->rope;
+    const struct sl_product product = {
         .w = k_up,
-        .x = sl_acts_for(k_up, &a->nope_codes, a->q + tile->first * width, width),
+        .x = sl_acts_for(k_up, &a->nope_codes, a->q + tile->first * q_ld(c), q_ld(c)),
         .x_step = sl_is_integer(k_up->packing.code) ? nope_ld(c) : dim,
         .n = tile->n,
         .y = a->latent_q,
         .ldy = (size_t)c->heads * c->kv_lora,
         .y_step = c->kv_lora,
     };
+    struct absorb_phase phase = {tile, &product};
     sl_team_run(&a->compute->team, tile->n, 1, rotate_work, tile);
-    sl_multiply(a->compute, &product, 1);
+    if (a->latent_q) {
+        sl_multiply(a->compute, &product, 1);
+        return;
+    }
+    sl_meter_bytes(a->compute->meter, sl_packing_bytes(&k_up->packing));
+    sl_team_run(&a->compute->team, c->heads, 1, absorb_work, &phase);
 }
 
 /* ---- phase: attend -------------------------------------------------------------------------- */
@@ -261,11 +308,11 @@ static struct sl_queries make_queries(const struct group *g)
         .heads = (uint32_t)g->heads,
         .q = a->latent_q_codes + i * c->kv_lora,
         .scale = a->latent_q_scale + i * groups,
-        .f = a->latent_q + i * c->kv_lora,
-        .rope = a->q + (g->tile->first * c->heads + i) * dim + c->nope,
+        .f = a->latent_q ? a->latent_q + i * c->kv_lora : NULL,
+        .rope = a->q + (g->tile->first + g->t) * q_ld(c) + g->first * dim + c->nope,
         .rope_ld = dim,
     };
-    for (size_t h = i; a->types.kv == SL_CACHE_INT8 && h < i + g->heads; h++)
+    for (size_t h = i; queries.f && a->types.kv == SL_CACHE_INT8 && h < i + g->heads; h++)
         a->compute->ops->quantize_groups(a->latent_q + h * c->kv_lora, c->kv_lora, SL_LATENT_GROUP,
                                          a->latent_q_codes + h * c->kv_lora,
                                          a->latent_q_scale + h * groups);

@@ -71,7 +71,7 @@ void sl_multiply(const struct sl_compute *c, const struct sl_product *products, 
 
 void sl_codes_take(struct sl_codes *codes, struct sl_arena *arena, size_t capacity, size_t inputs)
 {
-    codes->ld = sl_padded_cols(inputs);
+    codes->ld = sl_row_bytes(sl_padded_cols(inputs));
     codes->q = sl_arena_take(arena, capacity, codes->ld);
     codes->scale = sl_arena_take(arena, capacity, codes->ld / SL_BLOCK * sizeof(float));
     codes->sum = sl_arena_take(arena, capacity, codes->ld / SL_BLOCK * sizeof(int32_t));

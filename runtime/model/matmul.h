@@ -45,6 +45,15 @@ struct sl_compute {
  * the same rows. */
 void sl_multiply(const struct sl_compute *c, const struct sl_product *products, size_t n);
 
+/*
+ * The distance for rows of N bytes that are gone over side by side.  Rows that lie a multiple of a
+ * large power of two apart would all be in a few sets of the caches.
+ */
+static inline size_t sl_row_bytes(size_t n)
+{
+    return n % 2048 == 0 ? n + 64 : n;
+}
+
 /* Room for the INT8 form of CAPACITY vectors, LD inputs apart (a multiple of 32). */
 struct sl_codes {
     int8_t *q;

@@ -19,7 +19,7 @@ static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t ca
                      size_t inner)
 {
     f->inner_dim = inner;
-    f->gate_up_ld = 2 * sl_padded_rows(inner);
+    f->gate_up_ld = sl_row_bytes(2 * sl_padded_rows(inner) * sizeof(float)) / sizeof(float);
     f->gate_up = sl_arena_take(arena, capacity * f->gate_up_ld, sizeof(float));
     f->inner = sl_arena_take(arena, capacity * inner, sizeof(float));
     sl_codes_take(&f->inner_codes, arena, capacity, inner);
