@@ -1,60 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Packed matrix times activation vectors: lanes are the 16 rows of a panel, and up to SL_GEMM_TILE
- * vectors share each load of the weights.  Orders of operations: docs/kernels.md, gemm. */
-#include "simd/wide/wide_kernels.h"
-
-/* One activation vector. */
-struct vector {
-    const int8_t *q;
-    const float *scale;
-    const int32_t *sum;
-    const float *f;
-};
-
-static struct vector vector_at(const struct sl_acts *x, size_t t)
-{
-    size_t v = x->row ? x->row[t] : t;
-    struct vector at = {0};
-    if (x->q) {
-        at.q = x->q + v * x->ld;
-        at.scale = x->scale + v * (x->ld / SL_BLOCK);
-        at.sum = x->sum + v * (x->ld / SL_BLOCK);
-    }
-    if (x->f)
-        at.f = x->f + v * x->ld;
-    return at;
-}
-
-static inline vf load_scales(enum sl_scale kind, const uint8_t *scales, size_t group)
-{
-    if (kind == SL_SCALE_S8)
-        return vf_load_s8(scales + SL_PANEL * group);
-    const uint8_t *at = scales + 2 * SL_PANEL * group;
-    return kind == SL_SCALE_F16 ? vf_load_f16(at) : vf_load_bf16(at);
-}
-
-/* Sum of the codes of inputs [k, k + run). */
-static inline int32_t sum_at(const struct vector *v, size_t k, size_t run)
-{
-    if (run == SL_BLOCK)
-        return v->sum[k / SL_BLOCK];
-    int32_t sum = 0;
-    for (size_t i = 0; i < run; i++)
-        sum += v->q[k + i];
-    return sum;
-}
-
-/* The weights of 8 inputs, the first and the last 4. */
-SL_INLINE const uint8_t *load_weights(bool lut, vbook book, const uint8_t *code, vw *low, vw *high)
-{
-    if (lut) {
-        vw_load_lut4(book, code, low, high);
-        return code + 64;
-    }
-    *low = vw_load(code);
-    *high = vw_load(code + 64);
-    return code + 128;
-}
+ * vectors share each load of the weights.  A single vector and integer weights: wide_gemv.c.
+ * Orders of operations: docs/kernels.md, gemm. */
+#include "simd/wide/panels.h"
 
 #ifdef SL_VECTOR_PAIRS
 SL_INLINE void dot_pair(bool lut, vbook book, const uint8_t *code, const struct vector *v, size_t k,
@@ -211,6 +159,10 @@ void SL_WIDE(gemm)(const struct sl_matrix *w, size_t panel0, size_t panel1, stru
                    size_t n, float *y, size_t ldy)
 {
     const struct sl_packing *p = &w->packing;
+    if (n == 1 && sl_is_integer(p->code)) {
+        SL_WIDE(gemv)(w, panel0, panel1, x, y);
+        return;
+    }
     size_t bytes = sl_panel_bytes(p);
     for (size_t i = panel0; i < panel1; i++) {
         size_t row = i * SL_PANEL, rows = sl_least(p->rows - row, SL_PANEL);

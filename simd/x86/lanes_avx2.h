@@ -21,6 +21,8 @@ typedef vi vm; /* all ones: true */
 
 enum {
     SL_GEMM_TILE = 2,
+    SL_STREAMS = 2,
+    SL_AHEAD = 1024,
     SL_HEAD_TILE = 4,
     SL_VALUE_TILE = 4,
     SL_ROPE_TILE = 1,
