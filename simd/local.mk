@@ -13,7 +13,8 @@ libsimd_la_SOURCES = \
 wide_sources = \
     simd/wide/lanes.h simd/wide/wide_kernels.h simd/wide/wide_ops.c simd/x86/lanes_avx2.h \
     simd/x86/lanes_avx512.h simd/arm/lanes_neon.h \
-    simd/wide/panels.h simd/wide/wide_gemm.c simd/wide/wide_acts.c simd/wide/wide_elementwise.c \
+    simd/wide/panels.h simd/wide/wide_gemm.c simd/wide/wide_gemv.c simd/wide/wide_acts.c \
+    simd/wide/wide_elementwise.c \
     simd/wide/wide_index.c simd/wide/wide_topk.c simd/wide/wide_attend.c \
     simd/wide/wide_attend_int8.c simd/wide/softmax.h simd/wide/wide_decode.c simd/wide/wide_fit.c \
     simd/wide/wide_peaks.c

@@ -3,7 +3,7 @@
  * Packed matrix times activation vectors.  Lanes are the 16 rows of a panel.  SL_GEMM_PANELS panels
  * of an integer matrix times up to SL_GEMM_TILE vectors make a tile, whose integer sums live in
  * registers: each load of weights serves all its vectors and each load of a vector all its panels.
- * Orders of operations: docs/kernels.md, gemm.
+ * A single vector and integer weights: wide_gemv.c.  Orders of operations: docs/kernels.md, gemm.
  */
 #include "simd/wide/panels.h"
 
@@ -250,6 +250,10 @@ void SL_WIDE(gemm)(const struct sl_matrix *w, size_t panel0, size_t panel1, stru
                    size_t n, float *y, size_t ldy)
 {
     bool integer = sl_is_integer(w->packing.code);
+    if (integer && n == 1) {
+        SL_WIDE(gemv)(w, panel0, panel1, x, y);
+        return;
+    }
     for (size_t i = panel0, count; i < panel1; i += count) {
         count = !integer || panel1 - i < SL_GEMM_PANELS ? 1 : SL_GEMM_PANELS;
         for (size_t t = 0; t < n;)

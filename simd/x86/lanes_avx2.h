@@ -22,6 +22,8 @@ typedef vi vm; /* all ones: true */
 enum {
     SL_GEMM_TILE = 4,
     SL_GEMM_PANELS = 1,
+    SL_STREAMS = 2,
+    SL_AHEAD = 1024,
     SL_HEAD_TILE = 4,
     SL_VALUE_TILE = 4,
     SL_COLUMN_TILE = 1,

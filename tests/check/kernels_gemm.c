@@ -175,7 +175,7 @@ const struct kernel gemm_kernels[] = {
       {"cols", EVERY, 0, MORE(1, 2, 31, 32, 33, 63, 70, 96, 127, 129, 160, 199, 288, 514, 1056)},
       {"vectors", EVERY, 10, NULL, 0},
       {"rows", SOME, 0, MORE(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 23, 24, 25,
-                             31, 32, 33, 47, 48, 61)},
+                             31, 32, 33, 47, 48, 61, 79, 96, 143)},
       {"values", SOME, VALUES_KINDS, NULL, 0},
       {"book", SOME, BOOKS, NULL, 0},
       {"variant", SOME, VARIANTS, NULL, 0}},
