@@ -64,6 +64,7 @@ const char *sl_kernel_name(const struct sl_ops *ops, size_t i, const char **rung
 {
     static const char *const names[] = {
         "gemm",
+        "weights_bf16",
         "quantize_acts",
         "quantize_groups",
         "rmsnorm",

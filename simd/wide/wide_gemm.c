@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Packed matrix times activation vectors: lanes are the 16 rows of a panel, and up to SL_GEMM_TILE
  * vectors share each load of the weights.  Orders of operations: docs/kernels.md, gemm. */
+#include "simd/wide/scales.h"
 #include "simd/wide/wide_kernels.h"
 
 /* One activation vector. */
@@ -23,14 +24,6 @@ static struct vector vector_at(const struct sl_acts *x, size_t t)
     if (x->f)
         at.f = x->f + v * x->ld;
     return at;
-}
-
-static inline vf load_scales(enum sl_scale kind, const uint8_t *scales, size_t group)
-{
-    if (kind == SL_SCALE_S8)
-        return vf_load_s8(scales + SL_PANEL * group);
-    const uint8_t *at = scales + 2 * SL_PANEL * group;
-    return kind == SL_SCALE_F16 ? vf_load_f16(at) : vf_load_bf16(at);
 }
 
 /* Sum of the codes of inputs [k, k + run). */

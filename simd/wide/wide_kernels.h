@@ -7,6 +7,7 @@
 #include "simd/wide/lanes.h"
 
 sl_gemm_fn SL_WIDE(gemm);
+sl_weights_bf16_fn SL_WIDE(weights_bf16);
 sl_quantize_acts_fn SL_WIDE(quantize_acts);
 sl_quantize_groups_fn SL_WIDE(quantize_groups);
 sl_rmsnorm_fn SL_WIDE(rmsnorm);
