@@ -4,8 +4,8 @@
  * and of random numbers in double, within what any order of F32 operations may lose.  Values around
  * the results must stay as they are.
  *
- * test_onednn --bench THREADS: speed beside that of the kernels; with one thread in processor time,
- * which other work on the machine disturbs little.
+ * test_onednn --bench THREADS, --bench-packed THREADS: speed beside that of the kernels; with one
+ * thread in processor time, which other work on the machine disturbs little.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -387,11 +387,11 @@ static struct sl_arena packed_arena;
 static struct sluice_err packed_err;
 static unsigned packed_threads;
 
-static void open_packed(unsigned threads)
+static void open_packed(const struct sl_config *config, size_t chunk, unsigned threads)
 {
     struct sl_compute c = {.ops = sl_rung_find(NULL)->ops, .team = sl_team_make(threads)};
     packed_threads = threads;
-    if (sl_onednn_open_packed(&packed, &tiny_model, CHUNK, &c, &packed_err) < 0)
+    if (sl_onednn_open_packed(&packed, config, chunk, &c, &packed_err) < 0)
         return;
     sl_onednn_take(packed, &packed_arena);
     assert_int_equal(sl_arena_allocate(&packed_arena, "test", NULL), 0);
@@ -420,7 +420,7 @@ static bool processor_has_bf16(void)
 static void packed_opens_or_says_why(void **state)
 {
     (void)state;
-    open_packed(2);
+    open_packed(&tiny_model, CHUNK, 2);
 #ifdef HAVE_ONEDNN
     bool wanted = processor_has_bf16() && !getenv("DNNL_MAX_CPU_ISA");
 #else
@@ -595,7 +595,7 @@ static void check_roles(bool exact, double (*eps)(size_t cols))
 {
     static const size_t vectors[] = {64, 65, 100, 300};
     for (unsigned threads = 1; threads <= 2; threads++) {
-        open_packed(threads);
+        open_packed(&tiny_model, CHUNK, threads);
         struct sl_compute c = compute_packed();
         struct sl_packing p;
         for (int role = 0; role < SL_N_ROLES; role++) {
@@ -646,7 +646,7 @@ static void packed_real_numbers_keep_bf16(void **state)
 static void packed_leaves_the_rest_to_the_kernels(void **state)
 {
     (void)state;
-    open_packed(2);
+    open_packed(&tiny_model, CHUNK, 2);
     struct sl_compute c = compute_packed();
     struct sl_packing p, other;
     assert_true(packing_of(SL_Q_B, 0, &p));
@@ -761,27 +761,30 @@ static double seconds(unsigned threads)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* GFLOP/s of kernels and of oneDNN, the best of five, alternating. */
-static void time_product(const struct sl_packing *p, size_t n, unsigned threads)
+/* GFLOP/s of kernels and of M, the best of five, alternating. */
+static void time_product(struct sl_multiplier *m, const struct sl_product *product,
+                         unsigned threads)
 {
-    struct operands o = make(*p, n, false, false, real);
+    static const char *const names[] = {[SL_CODE_LUT4] = "LUT4",
+                                        [SL_CODE_INT8] = "INT8",
+                                        [SL_CODE_BF16] = "BF16",
+                                        [SL_CODE_F32] = "F32"};
+    const struct sl_packing *p = &product->w->packing;
     struct sl_compute c = {.ops = sl_rung_find(NULL)->ops, .team = sl_team_make(threads)};
-    double best[2] = {INFINITY, INFINITY}, flop = 2e-9 * p->rows * p->cols * p->count * (double)n;
-    o.product.w = &o.w;
+    double best[2] = {INFINITY, INFINITY};
+    double flop = 2e-9 * p->rows * p->cols * p->count * (double)product->n;
     for (int i = 0; i < 10; i++) {
-        c.multiplier = i % 2 ? onednn : NULL;
+        c.multiplier = i % 2 ? m : NULL;
         double begin = seconds(threads);
-        sl_multiply(&c, &o.product, 1);
+        sl_multiply(&c, product, 1);
         best[i % 2] = fmin(best[i % 2], seconds(threads) - begin);
     }
-    printf("%s %u × [%u × %u] · %zu: kernels %.0f, oneDNN %.0f GFLOP/s\n",
-           p->code == SL_CODE_F32 ? "F32 " : "BF16", p->count, p->rows, p->cols, n, flop / best[0],
-           flop / best[1]);
+    printf("%s %u × [%u × %u] · %zu: kernels %.0f, oneDNN %.0f GFLOP/s\n", names[p->code], p->count,
+           p->rows, p->cols, product->n, flop / best[0], flop / best[1]);
     fflush(stdout);
-    discard(&o);
 }
 
-static int bench(unsigned threads)
+static int bench_floats(unsigned threads)
 {
     static const struct sl_packing shapes[] = {
         {.code = SL_CODE_F32, .rows = 2048, .cols = 7168, .count = 1},
@@ -794,16 +797,60 @@ static int bench(unsigned threads)
         return 1;
     }
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (size_t n = 64; n <= 1024; n *= 4)
-            time_product(&shapes[i], n, threads);
+        for (size_t n = 64; n <= 1024; n *= 4) {
+            struct operands o = make(shapes[i], n, false, false, real);
+            o.product.w = &o.w;
+            time_product(onednn, &o.product, threads);
+            discard(&o);
+        }
     sl_onednn_close(&onednn);
+    return 0;
+}
+
+/* An expert's halves and absorbed keys, as V3.2 has them. */
+static int bench_packed(unsigned threads)
+{
+    static const struct sl_config v32 = {.hidden = 7168,
+                                         .layers = 1,
+                                         .heads = 128,
+                                         .q_lora = 1536,
+                                         .kv_lora = 512,
+                                         .nope = 128,
+                                         .rope = 64,
+                                         .v_dim = 128,
+                                         .moe_inner = 2048,
+                                         .experts = 1,
+                                         .experts_used = 1,
+                                         .shared = 1};
+    static const struct sl_packing shapes[] = {
+        {SL_CODE_LUT4, SL_SCALE_S8, 32, 4096, 7168, 1, {0}},
+        {SL_CODE_INT8, SL_SCALE_BF16, 128, 4096, 7168, 1, {0}},
+        {SL_CODE_LUT4, SL_SCALE_S8, 32, 7168, 2048, 1, {0}},
+        {SL_CODE_INT8, SL_SCALE_BF16, 128, 512, 128, 128, {0}},
+    };
+    open_packed(&v32, 1024, threads);
+    if (!packed) {
+        fprintf(stderr, "%s\n", packed_err.msg);
+        return 1;
+    }
+    printf("%s\n", packed->name);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t n = 64; n <= 1024; n *= 4) {
+            struct codes o = make_codes(shapes[i], n, false, false);
+            o.product.w = &o.w;
+            time_product(packed, &o.product, threads);
+            discard_codes(&o);
+        }
+    close_packed();
     return 0;
 }
 
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--bench") == 0)
-        return bench((unsigned)atoi(argv[2]));
+        return bench_floats((unsigned)atoi(argv[2]));
+    if (argc == 3 && strcmp(argv[1], "--bench-packed") == 0)
+        return bench_packed((unsigned)atoi(argv[2]));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_to_the_team),
         cmocka_unit_test(opens_or_says_how),
