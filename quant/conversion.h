@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "quant/quant.h"
+#include "runtime/base/behind.h"
 #include "runtime/base/file.h"
 #include "runtime/base/team.h"
 #include "runtime/container/checkpoint.h"
@@ -127,6 +128,7 @@ void sl_pack_panel(const struct sl_fitting *fit, const struct sl_packing *p, con
 
 struct sl_writer {
     struct sl_newfile file;
+    struct sl_behind *behind; /* writes the data */
     json_t *metadata;
     json_t *tensors; /* header entries, in the order of their data */
     struct sl_writer_tensor {
@@ -137,8 +139,7 @@ struct sl_writer {
     size_t n_tensors;
     uint64_t data_bytes; /* of all tensors */
     uint64_t data_start;
-    uint64_t position; /* data bytes written */
-    size_t current;    /* tensor being written */
+    size_t current; /* tensor being written */
     uint64_t current_done;
     XXH3_state_t *hash; /* of the current tensor */
 };
@@ -163,7 +164,8 @@ int sl_writer_error(struct sl_writer *w, const char *name, const struct sl_error
 /* Bytes of the whole file, known once all is declared. */
 int sl_writer_measure(struct sl_writer *w, uint64_t *bytes, struct sluice_err *err);
 
-/* Fixes the header's size and creates the file; then the data of every tensor, in order. */
+/* Fixes the header's size and creates the file; then the data of every tensor, in order.  A drive
+ * that is full may be noticed later, in commit at the latest. */
 int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *err);
 int sl_writer_append(struct sl_writer *w, const void *data, size_t len, struct sluice_err *err);
 int sl_writer_commit(struct sl_writer *w, struct sluice_err *err);

@@ -52,11 +52,12 @@ static void put_scales(const struct panels *m, uint64_t *state, float scale, uin
         bool minus = bits & 1;
         int8_t code = (int8_t)(LOW_SCALE + (bits >> 1) % 32);
         float value = scale * (0.75f + (float)(bits >> 40) * 0x1p-25f) * (minus ? -1.0f : 1.0f);
-        uint16_t half = m->packing->scale == SL_SCALE_F16 ? sl_to_f16(value) : sl_to_bf16(value);
-        if (m->packing->scale == SL_SCALE_S8)
+        if (m->packing->scale == SL_SCALE_S8) {
             out[i] = (uint8_t)(minus ? -code : code);
-        else
-            memcpy(out + 2 * i, &half, 2);
+            continue;
+        }
+        uint16_t half = m->packing->scale == SL_SCALE_F16 ? sl_to_f16(value) : sl_to_bf16(value);
+        memcpy(out + 2 * i, &half, 2);
     }
 }
 

@@ -38,6 +38,7 @@ int sl_writer_open(struct sl_writer *w, const char *recipe, const char *source,
 
 void sl_writer_close(struct sl_writer *w)
 {
+    sl_behind_close(&w->behind);
     sl_newfile_close(&w->file);
     json_decref(w->metadata);
     json_decref(w->tensors);
@@ -124,7 +125,8 @@ int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *er
     if (status < 0)
         return status;
     XXH3_64bits_reset(w->hash);
-    return sl_newfile_open(&w->file, path, err);
+    status = sl_newfile_open(&w->file, path, err);
+    return status < 0 ? status : sl_behind_open(&w->behind, &w->file, w->data_start, err);
 }
 
 /* The current tensor has all its bytes: notes its checksum and goes to the next. */
@@ -144,12 +146,11 @@ int sl_writer_append(struct sl_writer *w, const void *data, size_t len, struct s
     assert(w->current < w->n_tensors);
     const struct sl_writer_tensor *t = &w->list[w->current];
     assert(len <= t->bytes - w->current_done);
-    int status = sl_newfile_write_at(&w->file, data, len, w->data_start + w->position, err);
+    int status = sl_behind_append(w->behind, data, len, err);
     if (status < 0)
         return status;
     if (t->hashed)
         XXH3_64bits_update(w->hash, data, len);
-    w->position += len;
     w->current_done += len;
     return w->current_done == t->bytes ? finish_tensor(w, err) : 0;
 }
@@ -158,7 +159,7 @@ int sl_writer_commit(struct sl_writer *w, struct sluice_err *err)
 {
     assert(w->current == w->n_tensors);
     char *text = header_text(w), *header = malloc(w->data_start);
-    int status = text && header ? 0 : no_memory(err);
+    int status = text && header ? sl_behind_finish(w->behind, err) : no_memory(err);
     if (status == 0) {
         uint64_t length = w->data_start - 8;
         size_t used = strlen(text);

@@ -209,7 +209,7 @@ struct sl_queries {
 /* What attention over one block of rows leaves for each head: with p_s = exp(score_s − max), the
  * unnormalised out = Σ p_s c_s, and sum = Σ p_s. */
 struct sl_attended {
-    float *out; /* [heads][latent_dim] */
+    float *out; /* [heads][latent_dim]; NULL: only the next two are wanted */
     float *max; /* [heads] */
     float *sum; /* [heads] */
 };

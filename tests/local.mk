@@ -5,8 +5,8 @@ lints = \
     tests/lint/includes.sh tests/lint/text.sh tests/lint/headers.sh tests/lint/symbols.sh \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
-unit_tests = tests/unit/test_team tests/unit/test_options tests/unit/test_machine \
-    tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
+unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options \
+    tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
@@ -71,6 +71,9 @@ cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAG
 cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 scratch = tests/unit/scratch.h tests/unit/scratch.c
 
+tests_unit_test_behind_SOURCES = tests/unit/test_behind.c $(scratch)
+tests_unit_test_behind_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_behind_LDADD = libbase.la $(cmocka_libs)
 tests_unit_test_team_SOURCES = tests/unit/test_team.c
 tests_unit_test_team_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_team_LDADD = libbase.la $(cmocka_libs)

@@ -172,12 +172,27 @@ int sl_newfile_open(struct sl_newfile *f, const char *path, struct sluice_err *e
     return 0;
 }
 
+void sl_newfile_direct(struct sl_newfile *f, bool direct)
+{
+    int flags = fcntl(f->fd, F_GETFL);
+    if (flags >= 0)
+        fcntl(f->fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT);
+}
+
+/* Direct writes may be refused one by one, too: where blocks are larger, for example. */
+static bool was_direct(struct sl_newfile *f)
+{
+    int flags = fcntl(f->fd, F_GETFL);
+    sl_newfile_direct(f, false);
+    return flags >= 0 && flags & O_DIRECT;
+}
+
 int sl_newfile_write_at(struct sl_newfile *f, const void *data, size_t len, uint64_t offset,
                         struct sluice_err *err)
 {
     for (size_t done = 0; done < len;) {
         ssize_t n = pwrite(f->fd, (const char *)data + done, len - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || (errno == EINVAL && was_direct(f))))
             continue;
         if (n < 0)
             return sl_fail_errno(err, SLUICE_EIO, errno, "cannot write %s at %llu", f->temporary,

@@ -52,6 +52,9 @@ struct sl_newfile {
 int sl_newfile_open(struct sl_newfile *f, const char *path, struct sluice_err *err);
 int sl_newfile_write_at(struct sl_newfile *f, const void *data, size_t len, uint64_t offset,
                         struct sluice_err *err);
+/* Whether writes go past the page cache, until said otherwise: where the file system allows it, and
+ * for whole aligned pages of memory and file only. */
+void sl_newfile_direct(struct sl_newfile *f, bool direct);
 int sl_newfile_commit(struct sl_newfile *f, struct sluice_err *err);
 void sl_newfile_close(struct sl_newfile *f);
 

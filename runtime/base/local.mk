@@ -4,6 +4,7 @@ libbase_la_LIBADD = $(JANSSON_LIBS)
 libbase_la_SOURCES = \
     runtime/base/arith.h runtime/base/clock.h runtime/base/meter.h \
     runtime/base/arena.h runtime/base/arena.c \
+    runtime/base/behind.h runtime/base/behind.c \
     runtime/base/err.h runtime/base/err.c \
     runtime/base/file.h runtime/base/file.c \
     runtime/base/json.h runtime/base/json.c \

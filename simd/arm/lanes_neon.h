@@ -27,7 +27,6 @@ enum {
     SL_GEMM_TILE = 2,
     SL_HEAD_TILE = 4,
     SL_VALUE_TILE = 4,
-    SL_ROPE_TILE = 1,
     SL_COLUMN_TILE = 1,
     SL_PEAK_SUMS = 5
 };
