@@ -77,6 +77,7 @@ void sl_multiply(const struct sl_compute *c, const struct sl_product *products, 
     for (size_t i = 0; i < n; i++) {
         sl_meter_bytes(c->meter, sl_packing_bytes(&products[i].w->packing));
         if (c->multiplier && c->multiplier->multiply(c->multiplier, &c->team, &products[i])) {
+            c->multiplier->products++;
             multiply_by_kernels(c, products + done, i - done);
             done = i + 1;
         }
