@@ -58,6 +58,24 @@ tests_check_check_rungs_LDADD = libsimd.la -lm
 tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values)
 tests_check_check_peaks_LDADD = libsimd.la -lm
 
+# Run by hand: what bit-equality costs.  Built for AVX-512 VNNI; without it, it says so.
+check_PROGRAMS += tests/bench/equality/equality
+tests_bench_equality_equality_SOURCES = tests/bench/equality/equality.c \
+    tests/check/guard.h tests/check/guard.c $(check_values) tests/check/trial.h tests/check/trial.c \
+    tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
+    tests/check/kernels_attend.c tests/check/kernels_fit.c
+tests_bench_equality_equality_LDADD = libsimd.la -lm
+if RUNG_AVX512VNNI
+check_LTLIBRARIES = libfree.la
+libfree_la_SOURCES = $(wide_sources) tests/bench/equality/by_hand.h \
+    tests/bench/equality/free_lanes.h tests/bench/equality/free_matrix.c \
+    tests/bench/equality/free_vector.c tests/bench/equality/free_attention.c \
+    tests/bench/equality/free_fit.c
+libfree_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX512VNNI_CFLAGS) -DSL_RUNG=contracted \
+    -ffp-contract=fast -include $(top_srcdir)/tests/bench/equality/free_lanes.h
+tests_bench_equality_equality_LDADD += libfree.la
+endif
+
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
 TESTS += $(unit_tests) $(model_tests) $(fault_programs)
