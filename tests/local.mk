@@ -12,10 +12,11 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
     tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
-    tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate
+    tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
+    tests/model/test_dense
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
-    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh
+    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
@@ -183,6 +184,10 @@ tests_model_test_sizes_LDADD = $(model_libs)
 tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)
+
+tests_model_test_dense_SOURCES = tests/model/test_dense.c $(model_harness)
+tests_model_test_dense_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_dense_LDADD = $(model_libs)
 
 tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
 tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)
