@@ -77,6 +77,7 @@ void sl_multiply(const struct sl_compute *c, const struct sl_product *products, 
     for (size_t i = 0; i < n; i++) {
         sl_meter_bytes(c->meter, sl_packing_bytes(&products[i].w->packing));
         if (c->multiplier && c->multiplier->multiply(c->multiplier, &c->team, &products[i])) {
+            c->multiplier->products++;
             multiply_by_kernels(c, products + done, i - done);
             done = i + 1;
         }
@@ -86,7 +87,7 @@ void sl_multiply(const struct sl_compute *c, const struct sl_product *products, 
 
 void sl_codes_take(struct sl_codes *codes, struct sl_arena *arena, size_t capacity, size_t inputs)
 {
-    codes->ld = sl_padded_cols(inputs);
+    codes->ld = sl_row_bytes(sl_padded_cols(inputs));
     codes->q = sl_arena_take(arena, capacity, codes->ld);
     codes->scale = sl_arena_take(arena, capacity, codes->ld / SL_BLOCK * sizeof(float));
     codes->sum = sl_arena_take(arena, capacity, codes->ld / SL_BLOCK * sizeof(int32_t));

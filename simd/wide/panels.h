@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pieces of integer panels and of activations, as both files of gemm read them.  Private to
+/* Pieces of integer panels and of activations, as the files of gemm read them.  Private to
  * simd/wide/. */
 #ifndef SL_SIMD_WIDE_PANELS_H
 #define SL_SIMD_WIDE_PANELS_H
@@ -14,7 +14,7 @@ struct vector {
     const float *f;
 };
 
-static struct vector vector_at(const struct sl_acts *x, size_t t)
+static inline struct vector vector_at(const struct sl_acts *x, size_t t)
 {
     size_t v = x->row ? x->row[t] : t;
     struct vector at = {0};
@@ -28,6 +28,7 @@ static struct vector vector_at(const struct sl_acts *x, size_t t)
     return at;
 }
 
+/* The scales of the 16 rows for group number GROUP of a superblock. */
 static inline vf load_scales(enum sl_scale kind, const uint8_t *scales, size_t group)
 {
     if (kind == SL_SCALE_S8)
