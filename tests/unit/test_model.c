@@ -916,7 +916,7 @@ static void make_inputs(struct operands *o, const struct sl_ops *ops, size_t vec
         sl_codes_put(&o->codes, ops, t, 0, o->x + t * ld, ld);
 }
 
-static void make_operands(struct operands *o, const struct sl_ops *ops)
+static void make_operands(struct operands *o, const struct sl_ops *ops, bool single)
 {
     static const enum sl_code codes[] = {SL_CODE_LUT4, SL_CODE_INT8, SL_CODE_BF16, SL_CODE_F32};
     struct sl_packing p = {.code = codes[random_bits() % 4],
@@ -930,6 +930,7 @@ static void make_operands(struct operands *o, const struct sl_ops *ops)
     for (int i = 0; i < SL_CODEBOOK; i++)
         p.codebook[i] = (int8_t)(15 * i - 112);
     size_t n = random_bits() % 4 ? random_bits() % 6 : 0, step = sl_padded_cols(p.cols);
+    n = single ? 1 : n;
     bool shared_x = random_bits() % 2, rows = random_bits() % 2;
     size_t ld = shared_x ? step : step * p.count;
     *o = (struct operands){.w = {p, NULL}};
@@ -995,9 +996,9 @@ static bool every_second(struct sl_multiplier *m, const struct sl_team *team,
     return takes;
 }
 
-/* N products at once: the bits of one call each, and nothing else written; the same when another
- * multiplier is asked first, about each of them once. */
-static void check_products(size_t n)
+/* N products at once, with a SINGLE vector or any number each: the bits of one call each, nothing
+ * else written; the same when another multiplier is asked first, about each of them once. */
+static void check_products(size_t n, bool single)
 {
     struct sl_compute c = {.ops = sl_rung_find(NULL)->ops};
     struct fake fake = {.face = {"every second", every_second}};
@@ -1005,7 +1006,7 @@ static void check_products(size_t n)
     struct sl_product *products = calloc(n + 1, sizeof *products);
     assert_true(o && products);
     for (size_t i = 0; i < n; i++) {
-        make_operands(&o[i], c.ops);
+        make_operands(&o[i], c.ops, single);
         products[i] = o[i].product;
     }
     for (unsigned round = 0; round < 6; round++) {
@@ -1031,9 +1032,10 @@ static void multiplies_like_the_kernel(void **state)
     (void)state;
     for (int round = 0; round < 20; round++)
         for (size_t n = 0; n <= 5; n++)
-            check_products(n);
-    check_products(64);
-    check_products(300);
+            check_products(n, round % 2);
+    check_products(64, false);
+    check_products(300, false);
+    check_products(300, true);
 }
 
 static void skips_products_without_vectors(void **state)

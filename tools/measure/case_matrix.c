@@ -11,8 +11,9 @@ enum {
     EXPERT_ROWS = 2 * 2048, /* gate and up */
     EXPERTS = 256,
     EXPERTS_USED = 8,
-    GRAIN = 2,             /* panels handed to a thread at a time, as runtime/model/ does, */
-    GRAIN_FOR_ONE = 8,     /* and with one vector */
+    GRAIN = 2,             /* panels handed to a thread at a time, as runtime/model/ does; */
+    FOUR = 4,              /* with one vector as many fours */
+    PIECE_BYTES = 1 << 19, /* as these are */
     FEW = 8,               /* vectors for which the weights' way from memory counts */
     LARGE_SET = 512000000, /* bytes; more than caches hold */
     SMALL_SET = 128000000, /* for more vectors */
@@ -153,7 +154,9 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
     take(c, arena);
     c->work = multiply;
     c->items = sl_panel_count(&m->packing) * m->per_call;
-    c->grain = c->n == 1 && integer ? GRAIN_FOR_ONE : GRAIN;
+    c->grain = GRAIN;
+    if (c->n == 1 && integer)
+        c->grain = sl_round_up(sl_ceil_div(PIECE_BYTES, sl_panel_bytes(&m->packing)), FOUR);
     c->amount = c->n == 1 ? (double)part : macs;
     if (c->n == 1) {
         c->set = m->bytes;
