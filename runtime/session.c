@@ -8,6 +8,7 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
+#include "runtime/model/onednn.h"
 #include "runtime/sizing.h"
 
 enum { DEFAULT_CHUNK = 512 };
@@ -43,6 +44,8 @@ static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
     s->rows = sl_arena_take(a, (size_t)SL_LOGIT_ROWS * c->vocab, sizeof(float));
     sl_codes_take(&s->head_codes, a, n, hidden);
     s->candidates = sl_arena_take(a, c->vocab, sizeof *s->candidates);
+    if (s->multiplier)
+        sl_onednn_take(s->multiplier, a);
     if (s->has_mtp) {
         s->mtp_last = sl_arena_take(a, hidden, sizeof(float));
         s->mtp_input = sl_arena_take(a, n * 2 * hidden, sizeof(float));
@@ -61,6 +64,9 @@ static int check_opts(const struct sluice_session_opts *opts, const struct sl_co
     if ((unsigned)opts->kv > SLUICE_CACHE_F32 || (unsigned)opts->index > SLUICE_CACHE_F32)
         return sl_fail(err, SLUICE_EARG, "cache types %d and %d; SLUICE_CACHE_… wanted",
                        (int)opts->kv, (int)opts->index);
+    if ((unsigned)opts->multiplier > SLUICE_MULTIPLY_ONEDNN)
+        return sl_fail(err, SLUICE_EARG, "multiplier %d; SLUICE_MULTIPLY_… wanted",
+                       (int)opts->multiplier);
     if (opts->chunk > UINT32_MAX / c->experts_used)
         return sl_fail(err, SLUICE_EARG, "chunk of %zu tokens; at most %u", opts->chunk,
                        UINT32_MAX / c->experts_used);
@@ -107,8 +113,12 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_
     w->capacity = s->capacity;
     if (!(s->caches = calloc(s->n_layers, sizeof *s->caches)))
         return sl_fail_nomem(err, "cache table", s->n_layers * sizeof *s->caches);
-    take_memory(s, w);
-    return 0;
+    if (opts->multiplier == SLUICE_MULTIPLY_ONEDNN)
+        status = sl_onednn_open_packed(&s->multiplier, c, s->chunk, &w->compute, err);
+    w->compute.multiplier = s->multiplier;
+    if (status == 0)
+        take_memory(s, w);
+    return status;
 }
 
 int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *sizing,
@@ -130,6 +140,7 @@ int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *siz
         size->kv_row_bytes = s.caches[0].kv.latent_stride + s.caches[0].kv.tail_stride;
         size->key_panel_bytes = index ? sl_key_panel_bytes(index, sizing->config->index_dim) : 0;
     }
+    sl_onednn_close(&s.multiplier);
     free(s.caches);
     return status;
 }
@@ -162,6 +173,7 @@ void sluice_session_close(sluice_session **session)
     sluice_session *s = *session;
     if (!s)
         return;
+    sl_onednn_close(&s->multiplier);
     sl_arena_free(&s->arena);
     free(s->caches);
     free(s);
@@ -401,6 +413,8 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
     *stats = s->stats;
     stats->expert_uses = s->ws.moe.expert_uses;
     stats->sparse_queries = s->ws.attention.sparse_queries;
+    stats->multiplier = s->multiplier ? s->multiplier->name : "kernels";
+    stats->multiplier_products = s->multiplier ? s->multiplier->products : 0;
     memcpy(stats->part_bytes, s->meter.bytes, sizeof stats->part_bytes);
     memcpy(stats->part_seconds, s->meter.seconds, sizeof stats->part_seconds);
     if (s->engine->experts) {

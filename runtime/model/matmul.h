@@ -31,6 +31,8 @@ struct sl_multiplier {
     const char *name;
     bool (*multiply)(struct sl_multiplier *m, const struct sl_team *team,
                      const struct sl_product *p);
+    void (*close)(struct sl_multiplier *m);
+    uint64_t products; /* computed so far */
 };
 
 /* What every computing room works with. */
@@ -38,7 +40,7 @@ struct sl_compute {
     const struct sl_ops *ops;
     struct sl_team team;
     struct sl_meter *meter;           /* of the session at work, or NULL */
-    struct sl_multiplier *multiplier; /* asked before the kernels, or NULL: sessions have none */
+    struct sl_multiplier *multiplier; /* asked before the kernels, or NULL */
 };
 
 /* Runs all products, those of the kernels as one phase, divided by panels.  Products must not write

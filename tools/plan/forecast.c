@@ -11,7 +11,8 @@ enum { MORE_GIB = 32, LARGE_CHUNK = 2048, CONTEXT_STEP = 1024 };
 static int measure_session(const struct sl_wish *w, size_t context, struct sl_session_size *size,
                            struct sluice_err *err)
 {
-    const struct sluice_session_opts opts = {.context = context, .chunk = w->chunk};
+    const struct sluice_session_opts opts = {
+        .context = context, .chunk = w->chunk, .multiplier = w->multiplier};
     const struct sl_sizing sizing = {
         .config = w->config,
         .session = &opts,
