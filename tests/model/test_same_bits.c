@@ -336,6 +336,86 @@ static void test_fill(void **unused)
     pair_close(&p);
 }
 
+/* Everyone wants the first experts: more rows than one batch takes (moe/ffn.c). */
+enum { CROWD = 700 };
+
+static const uint32_t *first_experts(void *user, int32_t layer, size_t position,
+                                     const uint32_t *experts, const float *weights, size_t n)
+{
+    uint32_t *first = user;
+    (void)layer;
+    (void)experts;
+    (void)weights;
+    for (uint32_t i = 0; i < n; i++)
+        first[i] = i + (i + 1 == n ? (uint32_t)(position % 3) : 0);
+    return first;
+}
+
+static void crowd_logits(sluice_engine *engine, size_t chunk, float *logits, size_t vocab)
+{
+    const struct sluice_session_opts opts = {.chunk = chunk, .context = CROWD};
+    uint32_t first[16];
+    const struct sluice_observer observer = {first, first_experts};
+    struct sluice_err err = {0};
+    sluice_session *s;
+    int32_t tokens[CROWD];
+    for (int32_t i = 0; i < CROWD; i++)
+        tokens[i] = i * 37 % (int32_t)vocab;
+    check_status(sluice_session_open(&s, engine, &opts, &err), &err);
+    sluice_session_observe(s, &observer);
+    check_status(sluice_session_sync(s, tokens, CROWD, NULL, &err), &err);
+    memcpy(logits, sluice_session_logits(s), vocab * sizeof *logits);
+    sluice_session_close(&s);
+}
+
+static void test_crowded_experts(void **unused)
+{
+    (void)unused;
+    struct sluice_err err = {0};
+    struct sluice_model_info info;
+    sluice_engine *engine;
+    check_status(sluice_engine_open(&engine, converted("demo", "quality"), NULL, &err), &err);
+    sluice_engine_info(engine, &info);
+    assert_in_range(info.experts_used, 4, 13); /* 2 × CROWD rows are a batch */
+    size_t vocab = (size_t)info.vocab;
+    float *at_once = calloc(vocab, sizeof *at_once), *in_pieces = calloc(vocab, sizeof *in_pieces);
+    crowd_logits(engine, CROWD, at_once, vocab);
+    crowd_logits(engine, 16, in_pieces, vocab);
+    assert_memory_equal(at_once, in_pieces, vocab * sizeof *at_once);
+    free(at_once);
+    free(in_pieces);
+    sluice_engine_close(&engine);
+}
+
+/* Progress never falls, moves inside a chunk, and ends with all. */
+struct heard {
+    size_t calls, done;
+};
+
+static int hear(void *user, size_t done, size_t total)
+{
+    struct heard *h = user;
+    assert_int_equal(total, 40);
+    assert_in_range(done, h->done, total);
+    h->done = done;
+    h->calls++;
+    return 0;
+}
+
+static void test_progress(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    struct sluice_err err = {0};
+    struct heard heard = {0};
+    pair_open(&p, false);
+    const struct sluice_sync_callbacks callbacks = {.user = &heard, .progress = hear};
+    check_status(sluice_session_sync(p.used, p.g.tokens, 40, &callbacks, &err), &err);
+    assert_int_equal(heard.done, 40);
+    assert_int_equal(heard.calls, 3 * p.g.layers); /* chunks of 16 */
+    pair_close(&p);
+}
+
 static int stop_at_48(void *user, size_t done, size_t total)
 {
     (void)user;
@@ -400,10 +480,16 @@ static void test_limits(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts_tiny), cmocka_unit_test(test_cuts_demo),
-        cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_drafts_after_rewind),
-        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_fill),      cmocka_unit_test(test_observer),
+        cmocka_unit_test(test_cuts_tiny),
+        cmocka_unit_test(test_cuts_demo),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_drafts_after_rewind),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_observer),
+        cmocka_unit_test(test_crowded_experts),
+        cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
