@@ -35,7 +35,7 @@
 #ifndef SL_SIMD_LANES_H
 #define SL_SIMD_LANES_H
 
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512BW__)
 #include "simd/x86/lanes_avx512.h"
 #elif defined(__AVX2__)
 #include "simd/x86/lanes_avx2.h"

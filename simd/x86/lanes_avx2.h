@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sixteen lanes of AVX2, FMA and F16C, as pairs of registers; integer dot products by vpdpbusd
- * where AVX-VNNI is on, else by vpmaddubsw.  What each function does: simd/wide/lanes.h.
+ * where AVX-VNNI is on (or AVX-512 VL and VNNI, for tests), else by vpmaddubsw.  What each function does: simd/wide/lanes.h.
  */
 #ifndef SL_SIMD_LANES_AVX2_H
 #define SL_SIMD_LANES_AVX2_H
@@ -419,7 +419,7 @@ static inline vi sl_book_at(vbook book, vi index)
     return (vi){_mm256_shuffle_epi8(book, index.a), _mm256_shuffle_epi8(book, index.b)};
 }
 
-#ifdef __AVXVNNI__
+#if defined(__AVXVNNI__) || defined(__AVX512VNNI__)
 /* The weight is made unsigned by adding 128. */
 typedef vi vw;
 
@@ -436,7 +436,7 @@ static inline int32_t vw_bias(int32_t sum)
 
 static inline vi vw_dot(vi acc, vw w, vi x)
 {
-    return (vi){_mm256_dpbusd_avx_epi32(acc.a, w.a, x.a), _mm256_dpbusd_avx_epi32(acc.b, w.b, x.b)};
+    return (vi){_mm256_dpbusd_epi32(acc.a, w.a, x.a), _mm256_dpbusd_epi32(acc.b, w.b, x.b)};
 }
 #else
 /* |w| ≤ 128 times x with the sign of w: pairs stay below 2^15, so vpmaddubsw is exact. */
