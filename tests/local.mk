@@ -44,6 +44,16 @@ check-qemu: all tests/check/check_rungs tests/check/check_peaks
 	$(srcdir)/tests/qemu/aarch64.sh .
 .PHONY: check-long check-qemu
 
+# The kernels of the rung avxvnni for processors that have its instruction only in AVX-512's encoding.
+checked_rungs = tests/check/ladder.h tests/check/ladder.c
+checked_rungs_libs = libsimd.la -lm
+if RUNG_AVX512VNNI
+check_LTLIBRARIES = libsimd_avx512vl.la
+libsimd_avx512vl_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX512VL_CFLAGS) -DSL_RUNG=avx512vl
+libsimd_avx512vl_la_SOURCES = $(wide_sources)
+checked_rungs_libs += libsimd_avx512vl.la
+endif
+
 check_values = tests/check/values.h tests/check/values.c
 tests_check_check_kernels_SOURCES = tests/check/check_kernels.c $(check_values)
 tests_check_check_kernels_LDADD = libsimd.la -lm
@@ -52,11 +62,11 @@ tests_check_check_rungs_SOURCES = tests/check/check_rungs.h tests/check/check_ru
     tests/check/trial.h tests/check/trial.c tests/check/judge.h tests/check/judge.c \
     tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
     tests/check/kernels_attend.c tests/check/kernels_fit.c tests/check/faults.c \
-    tests/check/timing.c
-tests_check_check_rungs_LDADD = libsimd.la -lm
+    tests/check/timing.c $(checked_rungs)
+tests_check_check_rungs_LDADD = $(checked_rungs_libs)
 
-tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values)
-tests_check_check_peaks_LDADD = libsimd.la -lm
+tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values) $(checked_rungs)
+tests_check_check_peaks_LDADD = $(checked_rungs_libs)
 
 # Run by hand: what bit-equality costs.  Built for AVX-512 VNNI; without it, it says so.
 check_PROGRAMS += tests/bench/equality/equality

@@ -85,6 +85,22 @@ static inline vf vf_load_f16(const void *p)
                 sl_widen_f16(vget_low_u16(y)), sl_widen_f16(vget_high_u16(y))};
 }
 
+/* As binary16 the same bits mean 2^-8 of it. */
+static inline float32x4_t sl_widen_e4m3(uint16x4_t high)
+{
+    int16x4_t half = vshr_n_s16(vreinterpret_s16_u16(high), 1);
+    uint16x4_t bits = vand_u16(vreinterpret_u16_s16(half), vdup_n_u16(0xbfff));
+    return vmulq_n_f32(sl_widen_f16(bits), 256);
+}
+
+static inline vf vf_load_e4m3(const void *p)
+{
+    uint8x16_t x = vld1q_u8(p);
+    uint16x8_t low = vshll_n_u8(vget_low_u8(x), 8), high = vshll_n_u8(vget_high_u8(x), 8);
+    return (vf){sl_widen_e4m3(vget_low_u16(low)), sl_widen_e4m3(vget_high_u16(low)),
+                sl_widen_e4m3(vget_low_u16(high)), sl_widen_e4m3(vget_high_u16(high))};
+}
+
 static inline float32x4_t sl_widen_s16(int16x4_t x)
 {
     return vcvtq_f32_s32(vmovl_s16(x));
@@ -179,6 +195,23 @@ static inline vf vf_abs(vf x)
 static inline vf vf_round(vf x)
 {
     return (vf){vrndnq_f32(x.a), vrndnq_f32(x.b), vrndnq_f32(x.c), vrndnq_f32(x.d)};
+}
+
+static inline float32x4_t sl_power(int32x4_t n)
+{
+    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23));
+}
+
+/* In two steps, so that neither power of two leaves the range of float. */
+static inline float32x4_t sl_scale(float32x4_t x, float32x4_t n)
+{
+    int32x4_t whole = vcvtnq_s32_f32(n), half = vshrq_n_s32(whole, 1);
+    return vmulq_f32(vmulq_f32(x, sl_power(half)), sl_power(vsubq_s32(whole, half)));
+}
+
+static inline vf vf_scale(vf x, vf n)
+{
+    return (vf){sl_scale(x.a, n.a), sl_scale(x.b, n.b), sl_scale(x.c, n.c), sl_scale(x.d, n.d)};
 }
 
 static inline float vf_tree(vf x)
@@ -333,6 +366,15 @@ static inline void vi_store_s8(void *p, vi x)
 {
     int16x8_t low = sl_narrow(x.a, x.b), high = sl_narrow(x.c, x.d);
     vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+}
+
+static inline void vi_store4_s8(void *p, vi a, vi b, vi c, vi d)
+{
+    int8_t *out = p;
+    vi_store_s8(out, a);
+    vi_store_s8(out + 16, b);
+    vi_store_s8(out + 32, c);
+    vi_store_s8(out + 48, d);
 }
 
 static inline void vi_store_u16(void *p, vi x)

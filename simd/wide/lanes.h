@@ -12,9 +12,12 @@
  *   vf_set vi_set          the same in all lanes;  vf_splat4: p[0..4) four times
  *   …_load …_store         16 elements (vw: 64), not aligned;  …_n: the first n, the rest 0;
  *   …_bf16 _f16 _s8 _u8 _u16   nothing outside of them is touched
+ *   vf_load_e4m3           16 bytes as FP8 (1 sign, 4 exponent and 3 mantissa bits) without NaN
+ *   vi_store4_s8           64 elements, those of four vi
  *   vf_join4               4 elements from each of four places
  *   vf_min vf_max          a < b ? a : b,  a > b ? a : b  (so b when either is NaN)
  *   vf_round vf_to_i       to nearest even; vf_to_i for |x| < 2^31, vi_store_… for what fits
+ *   vf_scale               x · 2^n rounded once, n a whole number within ±250
  *   vf_tree                the sum in the order of sl_tree16();  vf_largest: max, no NaN among them
  *   vf_unzip vf_zip        even and odd elements of 32, and back
  *   vf_swap1 2 4 8         lane i gets lane i xor 1, 2, 4, 8
@@ -37,7 +40,7 @@
 #ifndef SL_SIMD_LANES_H
 #define SL_SIMD_LANES_H
 
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512BW__)
 #include "simd/x86/lanes_avx512.h"
 #elif defined(__AVX2__)
 #include "simd/x86/lanes_avx2.h"
@@ -85,9 +88,11 @@ static inline vf vf_first(vf x, size_t n)
     return vf_load_n(all, n);
 }
 
-/* exp of each lane: sl_expf() to the bit. */
+/* exp of each lane: sl_expf() to the bit.  Beyond the limits the result has long been 0 or infinite;
+ * min and max keep their second operand when it is NaN. */
 static inline vf vf_exp(vf x)
 {
+    x = vf_max(vf_set(-105.0f), vf_min(vf_set(89.0f), x));
     vf n = vf_round(vf_mul(x, vf_set(0x1.715476p+0f)));
     vf r = vf_fma(n, vf_set(-0x1.62e4p-1f), x);
     r = vf_fma(n, vf_set(-0x1.7f7d1cp-20f), r);
@@ -98,13 +103,7 @@ static inline vf vf_exp(vf x)
     p = vf_fma(p, r, vf_set(0x1.fffffcp-2f));
     p = vf_fma(p, r, vf_set(1.0f));
     p = vf_fma(p, r, vf_set(1.0f));
-    vi whole = vf_to_i(n), half = vi_sar(vi_add(whole, vi_shr(whole, 31)), 1);
-    vi bias = vi_set(127);
-    p = vf_mul(p, vi_as_f(vi_shl(vi_add(half, bias), 23)));
-    p = vf_mul(p, vi_as_f(vi_shl(vi_add(vi_sub(whole, half), bias), 23)));
-    p = vf_select(vf_gt(x, vf_set(-104.0f)), p, vf_set(0));
-    p = vf_select(vf_gt(x, vf_set(88.73f)), vf_set(__builtin_inff()), p);
-    return vf_select(vf_unordered(x), x, p);
+    return vf_scale(p, n);
 }
 
 /* sl_to_bf16() of each lane, in the low 16 bits. */
@@ -117,11 +116,11 @@ static inline vi vf_to_bf16(vf x)
     return vf_bits(vf_select(vf_unordered(x), vi_as_f(quiet), vi_as_f(rounded)));
 }
 
-/* Codes of simd/ref/codes.h: x · INVERSE rounded to nearest even within ±127, NaN 127. */
+/* Codes of simd/ref/codes.h: x · INVERSE rounded to nearest even, NaN 127.  |x| is at most the maximum
+ * that INVERSE was made from, so nothing else is beyond ±127. */
 static inline vi vf_codes(vf x, float inverse)
 {
-    vf v = vf_min(vf_mul(x, vf_set(inverse)), vf_set(127.0f));
-    return vf_to_i(vf_max(v, vf_set(-127.0f)));
+    return vf_to_i(vf_min(vf_mul(x, vf_set(inverse)), vf_set(127.0f)));
 }
 
 /* Largest |x[i]|; NaN never wins. */

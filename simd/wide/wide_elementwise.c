@@ -162,28 +162,6 @@ void SL_WIDE(rope_half)(float *x, const float *cosine, const float *sine, size_t
     }
 }
 
-/* Lanes whose bit HALF is clear get x + other, the others other − x. */
-static inline vf butterfly(vf x, vf other, const int32_t sign[SL_LANES])
-{
-    return vf_add(other, vi_as_f(vi_xor(vf_bits(x), vf_bits(vf_load(sign)))));
-}
-
-/* The four butterflies within 16 lanes. */
-static inline vf hadamard16(vf x)
-{
-    enum { M = INT32_MIN };
-    static const int32_t sign[4][SL_LANES] = {
-        {0, M, 0, M, 0, M, 0, M, 0, M, 0, M, 0, M, 0, M},
-        {0, 0, M, M, 0, 0, M, M, 0, 0, M, M, 0, 0, M, M},
-        {0, 0, 0, 0, M, M, M, M, 0, 0, 0, 0, M, M, M, M},
-        {0, 0, 0, 0, 0, 0, 0, 0, M, M, M, M, M, M, M, M},
-    };
-    x = butterfly(x, vf_swap1(x), sign[0]);
-    x = butterfly(x, vf_swap2(x), sign[1]);
-    x = butterfly(x, vf_swap4(x), sign[2]);
-    return butterfly(x, vf_swap8(x), sign[3]);
-}
-
 /* Distances below 16, one after the other, for vectors shorter than the lanes. */
 static void hadamard_short(float *x, size_t n)
 {
@@ -199,22 +177,74 @@ static void hadamard_short(float *x, size_t n)
         x[i] *= scale;
 }
 
-void SL_WIDE(hadamard)(float *x, size_t n)
+/* The four butterflies within 16 lanes.  Lanes whose bit HALF is clear get x + other, the others
+ * other − x: a product with ±1 is exact, so that fma is but an addition. */
+static inline vf hadamard16(vf x)
 {
-    if (n < SL_LANES) {
-        hadamard_short(x, n);
-        return;
-    }
-    for (size_t i = 0; i < n; i += SL_LANES)
-        vf_store(x + i, hadamard16(vf_load(x + i)));
-    for (size_t half = SL_LANES; half < n; half *= 2)
+    static const float sign[4][SL_LANES] = {
+        {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1},
+        {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1},
+        {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1},
+        {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1},
+    };
+    x = vf_fma(x, vf_load(sign[0]), vf_swap1(x));
+    x = vf_fma(x, vf_load(sign[1]), vf_swap2(x));
+    x = vf_fma(x, vf_load(sign[2]), vf_swap4(x));
+    return vf_fma(x, vf_load(sign[3]), vf_swap8(x));
+}
+
+/* All butterflies of PARTS vectors, a power of two, and a factor. */
+SL_INLINE void hadamard_parts(float *x, size_t parts, float factor)
+{
+    vf v[8], scale = vf_set(factor);
+    SL_UNROLL
+    for (size_t i = 0; i < parts; i++)
+        v[i] = hadamard16(vf_load(x + i * SL_LANES));
+    SL_UNROLL
+    for (size_t half = 1; half < parts; half *= 2)
+        SL_UNROLL
+    for (size_t i = 0; i < parts; i++)
+        if (!(i & half)) {
+            vf a = v[i], b = v[i + half];
+            v[i] = vf_add(a, b);
+            v[i + half] = vf_sub(a, b);
+        }
+    SL_UNROLL
+    for (size_t i = 0; i < parts; i++)
+        vf_store(x + i * SL_LANES, vf_mul(v[i], scale));
+}
+
+/* Butterflies of distances from 128 on, through memory. */
+static void hadamard_far(float *x, size_t n, float factor)
+{
+    vf scale = vf_set(factor);
+    for (size_t half = 8 * SL_LANES; half < n; half *= 2)
         for (size_t i = 0; i < n; i += 2 * half)
             for (size_t j = i; j < i + half; j += SL_LANES) {
                 vf a = vf_load(x + j), b = vf_load(x + j + half);
                 vf_store(x + j, vf_add(a, b));
                 vf_store(x + j + half, vf_sub(a, b));
             }
-    vf scale = vf_set(1.0f / sqrtf((float)n));
     for (size_t i = 0; i < n; i += SL_LANES)
         vf_store(x + i, vf_mul(vf_load(x + i), scale));
+}
+
+void SL_WIDE(hadamard)(float *x, size_t n)
+{
+    float factor = 1.0f / sqrtf((float)n);
+    if (n < SL_LANES) {
+        hadamard_short(x, n);
+    } else if (n == SL_LANES) {
+        hadamard_parts(x, 1, factor);
+    } else if (n == 2 * SL_LANES) {
+        hadamard_parts(x, 2, factor);
+    } else if (n == 4 * SL_LANES) {
+        hadamard_parts(x, 4, factor);
+    } else if (n == 8 * SL_LANES) {
+        hadamard_parts(x, 8, factor);
+    } else {
+        for (size_t i = 0; i < n; i += 8 * SL_LANES)
+            hadamard_parts(x + i, 8, 1);
+        hadamard_far(x, n, factor);
+    }
 }

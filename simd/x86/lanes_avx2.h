@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sixteen lanes of AVX2, FMA and F16C, as pairs of registers; integer dot products by vpdpbusd
- * where AVX-VNNI is on, else by vpmaddubsw.  What each function does: simd/wide/lanes.h.
+ * where AVX-VNNI is on (or AVX-512 VL and VNNI, for tests), else by vpmaddubsw.  What each function does: simd/wide/lanes.h.
  */
 #ifndef SL_SIMD_LANES_AVX2_H
 #define SL_SIMD_LANES_AVX2_H
@@ -80,6 +80,20 @@ static inline vf vf_load_s8(const void *p)
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(x, x)))};
 }
 
+/* As binary16 the same bits mean 2^-8 of it. */
+static inline __m256 sl_widen_e4m3(__m128i high)
+{
+    __m128i half = _mm_and_si128(_mm_srai_epi16(high, 1), _mm_set1_epi16((short)0xbfff));
+    return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256));
+}
+
+static inline vf vf_load_e4m3(const void *p)
+{
+    __m128i x = _mm_loadu_si128(p), zero = _mm_setzero_si128();
+    return (vf){sl_widen_e4m3(_mm_unpacklo_epi8(zero, x)),
+                sl_widen_e4m3(_mm_unpackhi_epi8(zero, x))};
+}
+
 static inline vf vf_join4(const float *a, const float *b, const float *c, const float *d)
 {
     return (vf){_mm256_set_m128(_mm_loadu_ps(b), _mm_loadu_ps(a)),
@@ -150,6 +164,21 @@ static inline vf vf_round(vf x)
 {
     enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
     return (vf){_mm256_round_ps(x.a, NEAREST), _mm256_round_ps(x.b, NEAREST)};
+}
+
+/* In two steps, so that neither power of two leaves the range of float. */
+static inline __m256 sl_scale(__m256 x, __m256i n)
+{
+    const __m256i bias = _mm256_set1_epi32(127);
+    __m256i half = _mm256_srai_epi32(n, 1), rest = _mm256_sub_epi32(n, half);
+    __m256i first = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    __m256i second = _mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second));
+}
+
+static inline vf vf_scale(vf x, vf n)
+{
+    return (vf){sl_scale(x.a, _mm256_cvtps_epi32(n.a)), sl_scale(x.b, _mm256_cvtps_epi32(n.b))};
 }
 
 static inline float vf_tree(vf x)
@@ -302,6 +331,19 @@ static inline void vi_store_s8(void *p, vi x)
     _mm_storeu_si128(p, _mm256_castsi256_si128(byte));
 }
 
+static inline __m256i sl_pack(vi x, vi y)
+{
+    const __m256i order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
+    __m256i all = _mm256_packs_epi16(_mm256_packs_epi32(x.a, x.b), _mm256_packs_epi32(y.a, y.b));
+    return _mm256_permutevar8x32_epi32(all, order);
+}
+
+static inline void vi_store4_s8(void *p, vi a, vi b, vi c, vi d)
+{
+    _mm256_storeu_si256(p, sl_pack(a, b));
+    _mm256_storeu_si256((__m256i *)p + 1, sl_pack(c, d));
+}
+
 static inline void vi_store_u16(void *p, vi x)
 {
     _mm256_storeu_si256(p, _mm256_permute4x64_epi64(_mm256_packus_epi32(x.a, x.b), 0xd8));
@@ -421,7 +463,7 @@ static inline vi sl_book_at(vbook book, vi index)
     return (vi){_mm256_shuffle_epi8(book, index.a), _mm256_shuffle_epi8(book, index.b)};
 }
 
-#ifdef __AVXVNNI__
+#if defined(__AVXVNNI__) || defined(__AVX512VNNI__)
 /* The weight is made unsigned by adding 128. */
 typedef vi vw;
 
@@ -438,7 +480,7 @@ static inline int32_t vw_bias(int32_t sum)
 
 static inline vi vw_dot(vi acc, vw w, vi x)
 {
-    return (vi){_mm256_dpbusd_avx_epi32(acc.a, w.a, x.a), _mm256_dpbusd_avx_epi32(acc.b, w.b, x.b)};
+    return (vi){_mm256_dpbusd_epi32(acc.a, w.a, x.a), _mm256_dpbusd_epi32(acc.b, w.b, x.b)};
 }
 #else
 /* |w| ≤ 128 times x with the sign of w: pairs stay below 2^15, so vpmaddubsw is exact. */

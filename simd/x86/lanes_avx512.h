@@ -68,6 +68,14 @@ static inline vf vf_load_s8(const void *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
 }
 
+/* As binary16 the same bits mean 2^-8 of it. */
+static inline vf vf_load_e4m3(const void *p)
+{
+    __m256i high = _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(p)), 8);
+    __m256i half = _mm256_and_si256(_mm256_srai_epi16(high, 1), _mm256_set1_epi16((short)0xbfff));
+    return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256));
+}
+
 static inline vf vf_join4(const float *a, const float *b, const float *c, const float *d)
 {
     __m256 low = _mm256_set_m128(_mm_loadu_ps(b), _mm_loadu_ps(a));
@@ -136,6 +144,11 @@ static inline vf vf_abs(vf a)
 static inline vf vf_round(vf a)
 {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+static inline vf vf_scale(vf x, vf n)
+{
+    return _mm512_scalef_ps(x, n);
 }
 
 static inline float vf_tree(vf x)
@@ -249,6 +262,13 @@ static inline vi vi_load_u8(const void *p)
 static inline void vi_store_s8(void *p, vi x)
 {
     _mm_storeu_si128(p, _mm512_cvtepi32_epi8(x));
+}
+
+static inline void vi_store4_s8(void *p, vi a, vi b, vi c, vi d)
+{
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    __m512i all = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, all));
 }
 
 static inline void vi_store_u16(void *p, vi x)

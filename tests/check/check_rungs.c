@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/check/ladder.h"
+
 enum { QUICK = 16, MOST_FAILURES = 5 };
 
 static struct {
@@ -38,8 +40,8 @@ size_t rungs_of(const struct kernel *k, struct subject subjects[MOST_RUNGS])
 {
     const struct sl_rung *rung;
     size_t n = 0;
-    for (size_t i = 1; (rung = sl_rung_at(i)) != NULL && n < MOST_RUNGS; i++) {
-        const char *owner = owner_of(rung->ops, k);
+    for (size_t i = 1; (rung = checked_rung_at(i)) != NULL && n < MOST_RUNGS; i++) {
+        const char *owner = sl_rung_at(i) ? owner_of(rung->ops, k) : rung->name;
         bool asked = !options.rung || strcmp(options.rung, rung->name) == 0;
         if (asked && owner && strcmp(owner, rung->name) == 0)
             subjects[n++] = (struct subject){.name = rung->name, .ops = rung->ops};
@@ -51,7 +53,7 @@ static void list_rungs(void)
 {
     const struct sl_rung *rung;
     const struct kernel *k;
-    for (size_t i = 0; (rung = sl_rung_at(i)) != NULL; i++)
+    for (size_t i = 0; (rung = checked_rung_at(i)) != NULL; i++)
         printf("%s%s", i ? " " : "rungs: ", rung->name);
     printf("\nkernels:\n");
     for (size_t i = 0; (k = kernel_at(i)) != NULL; i++)
@@ -167,7 +169,7 @@ static void read_options(int argc, char **argv)
         }
     /* clang-format on */
     options.kernel = optind < argc ? argv[optind] : NULL;
-    if (options.rung && !sl_rung_find(options.rung)) {
+    if (options.rung && !checked_rung_find(options.rung)) {
         fprintf(stderr, "rung %s cannot run here; --list shows which can\n", options.rung);
         exit(2);
     }
