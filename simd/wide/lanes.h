@@ -30,6 +30,7 @@
  *   SL_GEMM_TILE SL_HEAD_TILE SL_VALUE_TILE SL_ROPE_TILE SL_COLUMN_TILE   how many vectors (1,
  *                          2, 4 or 8), heads, parts of a value, heads with their chains, and parts
  *                          of a value for each of SL_HEAD_TILE heads the registers have room for
+ *   SL_SCORE_HEADS SL_SCORE_PANELS   index heads times key panels: each load serves many products
  *   SL_PEAK_SUMS           independent sums that hide the latency of vw_dot() and vf_fma()
  */
 #ifndef SL_SIMD_LANES_H

@@ -20,6 +20,8 @@ enum {
     SL_VALUE_TILE = 8,
     SL_ROPE_TILE = 2,
     SL_COLUMN_TILE = 2,
+    SL_SCORE_HEADS = 4,
+    SL_SCORE_PANELS = 4,
     SL_PEAK_SUMS = 12
 };
 
@@ -345,9 +347,11 @@ static inline int32_t vw_bias(int32_t sum)
     return -128 * sum;
 }
 
+/* Not the intrinsic: gcc 12 copies every sum around it where many are at work. */
 static inline vi vw_dot(vi acc, vw w, vi x)
 {
-    return _mm512_dpbusd_epi32(acc, w, x);
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "vm"(x));
+    return acc;
 }
 
 static inline vi vx_load4(const int8_t *p)
