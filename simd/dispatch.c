@@ -78,6 +78,8 @@ const char *sl_kernel_name(const struct sl_ops *ops, size_t i, const char **rung
         "index_store",
         "index_score",
         "topk",
+        "group_max",
+        "reach",
         "kv_store",
         "attend",
         "attend_merge",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The lightning indexer: storing keys in panels of 16 and scoring them.  Lanes are keys.  All heads
- * pass over SL_SCORE_PANELS panels, SL_SCORE_HEADS at a time: a load of keys serves that many heads,
- * a load of a head's codes that many panels. */
+ * pass over SL_SCORE_PANELS panels, SL_SCORE_HEADS at a time: a load of keys serves that many
+ * heads, a load of a head's codes that many panels. */
 #include "simd/ref/codes.h"
 #include "simd/wide/wide_kernels.h"
 
