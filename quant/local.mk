@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += libquant.la
 libquant_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
-libquant_la_LIBADD = libonednn.la $(JANSSON_LIBS) $(XXHASH_LIBS)
+libquant_la_LIBADD = $(JANSSON_LIBS) $(XXHASH_LIBS)
 libquant_la_SOURCES = \
     quant/quant.h quant/conversion.h \
     quant/work.c quant/profile.c quant/source.c quant/panel.c quant/matrix.c quant/rows.c \

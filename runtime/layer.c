@@ -2,6 +2,8 @@
 /* h += attention(norm(h)); h += ffn(norm(h)).  The residual stream is F32. */
 #include "runtime/layer.h"
 
+#include "runtime/base/arith.h"
+
 struct norm_phase {
     const struct sl_workspace *ws;
     const float *x, *w;
@@ -38,8 +40,13 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
     ws->moe.wave = opts->wave;
     ws->normed = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
     ws->update = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
-    sl_attention_take(&ws->attention, arena);
+    sl_attention_take_tables(&ws->attention, arena);
+    size_t start = arena->used;
+    sl_attention_take_scratch(&ws->attention, arena);
+    size_t end = arena->used;
+    arena->used = start; /* the two halves of a layer take turns */
     sl_moe_take(&ws->moe, arena);
+    arena->used = sl_max(end, arena->used);
 }
 
 void sl_workspace_init(struct sl_workspace *ws)

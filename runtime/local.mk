@@ -14,8 +14,8 @@ libruntime_la_SOURCES = \
     runtime/layer.h runtime/layer.c runtime/session.h runtime/session.c runtime/mtp.c runtime/head.c \
     runtime/fill.c runtime/sizing.h \
     runtime/engine.h runtime/engine.c
-libruntime_la_LIBADD = libattention.la libmoe.la libtext.la libsample.la libstream.la libmodel.la \
-    libcontainer.la libbase.la libsimd.la
+libruntime_la_LIBADD = libattention.la libmoe.la libtext.la libsample.la libstream.la \
+    libonednn.la libmodel.la libcontainer.la libbase.la libsimd.la
 
 # What is installed: the same code behind the public header.
 lib_LTLIBRARIES += libsluice.la

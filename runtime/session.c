@@ -8,9 +8,10 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
+#include "runtime/model/onednn.h"
 #include "runtime/sizing.h"
 
-enum { DEFAULT_CHUNK = 64 };
+enum { DEFAULT_CHUNK = 512 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -43,6 +44,8 @@ static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
     s->rows = sl_arena_take(a, (size_t)SL_LOGIT_ROWS * c->vocab, sizeof(float));
     sl_codes_take(&s->head_codes, a, n, hidden);
     s->candidates = sl_arena_take(a, c->vocab, sizeof *s->candidates);
+    if (s->multiplier)
+        sl_onednn_take(s->multiplier, a);
     if (s->has_mtp) {
         s->mtp_last = sl_arena_take(a, hidden, sizeof(float));
         s->mtp_input = sl_arena_take(a, n * 2 * hidden, sizeof(float));
@@ -61,6 +64,9 @@ static int check_opts(const struct sluice_session_opts *opts, const struct sl_co
     if ((unsigned)opts->kv > SLUICE_CACHE_F32 || (unsigned)opts->index > SLUICE_CACHE_F32)
         return sl_fail(err, SLUICE_EARG, "cache types %d and %d; SLUICE_CACHE_… wanted",
                        (int)opts->kv, (int)opts->index);
+    if ((unsigned)opts->multiplier > SLUICE_MULTIPLY_ONEDNN)
+        return sl_fail(err, SLUICE_EARG, "multiplier %d; SLUICE_MULTIPLY_… wanted",
+                       (int)opts->multiplier);
     if (opts->chunk > UINT32_MAX / c->experts_used)
         return sl_fail(err, SLUICE_EARG, "chunk of %zu tokens; at most %u", opts->chunk,
                        UINT32_MAX / c->experts_used);
@@ -107,8 +113,12 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_
     w->capacity = s->capacity;
     if (!(s->caches = calloc(s->n_layers, sizeof *s->caches)))
         return sl_fail_nomem(err, "cache table", s->n_layers * sizeof *s->caches);
-    take_memory(s, w);
-    return 0;
+    if (opts->multiplier == SLUICE_MULTIPLY_ONEDNN)
+        status = sl_onednn_open_packed(&s->multiplier, c, s->chunk, &w->compute, err);
+    w->compute.multiplier = s->multiplier;
+    if (status == 0)
+        take_memory(s, w);
+    return status;
 }
 
 int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *sizing,
@@ -130,6 +140,7 @@ int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *siz
         size->kv_row_bytes = s.caches[0].kv.latent_stride + s.caches[0].kv.tail_stride;
         size->key_panel_bytes = index ? sl_key_panel_bytes(index, sizing->config->index_dim) : 0;
     }
+    sl_onednn_close(&s.multiplier);
     free(s.caches);
     return status;
 }
@@ -162,6 +173,7 @@ void sluice_session_close(sluice_session **session)
     sluice_session *s = *session;
     if (!s)
         return;
+    sl_onednn_close(&s->multiplier);
     sl_arena_free(&s->arena);
     free(s->caches);
     free(s);
@@ -201,19 +213,37 @@ static int cancelled(struct sluice_err *err)
     return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
 }
 
+/* New tokens at positions [first, end), computed in chunks, and who wants to hear of them. */
+struct extension {
+    size_t first, end;
+    const struct sluice_sync_callbacks *callbacks; /* or NULL */
+};
+
+/* DONE of the new tokens are computed. */
+static int tell_progress(const struct extension *x, size_t done, struct sluice_err *err)
+{
+    const struct sluice_sync_callbacks *c = x->callbacks;
+    if (c && c->progress && c->progress(c->user, done, x->end - x->first))
+        return cancelled(err);
+    return 0;
+}
+
 /* Runs the main layers over tokens[position, position + n). */
-static int run_layers(sluice_session *s, size_t position, size_t n, struct sluice_err *err)
+static int run_layers(sluice_session *s, const struct extension *x, size_t position, size_t n,
+                      struct sluice_err *err)
 {
     const struct sl_weights *w = s->engine->weights;
-    size_t hidden = w->config.hidden;
+    size_t hidden = w->config.hidden, layers = w->config.layers;
     sl_meter_start(&s->meter);
     for (size_t t = 0; t < n; t++)
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
     sl_attention_begin(&s->ws.attention, position, n);
-    for (uint32_t layer = 0; layer < w->config.layers; layer++) {
+    for (uint32_t layer = 0; layer < layers; layer++) {
         if (atomic_exchange(&s->cancelled, 0))
             return cancelled(err);
-        int status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
+        int status = layer ? tell_progress(x, position - x->first + n * layer / layers, err) : 0;
+        if (status == 0)
+            status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
         if (status < 0)
             return status;
@@ -222,10 +252,12 @@ static int run_layers(sluice_session *s, size_t position, size_t n, struct sluic
 }
 
 /* One chunk: layers, final norm, MTP, and logits of the rows that are wanted. */
-static int run_chunk(sluice_session *s, size_t position, size_t n, bool last,
-                     const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
+static int run_chunk(sluice_session *s, const struct extension *x, size_t position, size_t n,
+                     struct sluice_err *err)
 {
-    int status = run_layers(s, position, n, err);
+    const struct sluice_sync_callbacks *callbacks = x->callbacks;
+    bool last = position + n == x->end;
+    int status = run_layers(s, x, position, n, err);
     if (status < 0)
         return status;
     sl_norm_rows(&s->ws, s->hidden, s->engine->weights->head.vector[SL_FINAL_NORM], n, s->final);
@@ -287,16 +319,14 @@ static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
 static int extend(sluice_session *s, const int32_t *tokens, size_t n,
                   const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
-    size_t first = s->length;
-    memcpy(s->tokens + first, tokens + first, (n - first) * sizeof *tokens);
+    const struct extension x = {s->length, n, callbacks};
+    memcpy(s->tokens + x.first, tokens + x.first, (n - x.first) * sizeof *tokens);
     while (s->length < n) {
-        size_t position = s->length, count = sl_min(s->chunk, n - position);
-        int status = run_chunk(s, position, count, position + count == n, callbacks, err);
+        int status = run_chunk(s, &x, s->length, sl_min(s->chunk, n - s->length), err);
+        if (status == 0)
+            status = tell_progress(&x, s->length - x.first, err);
         if (status < 0)
             return status;
-        if (callbacks && callbacks->progress &&
-            callbacks->progress(callbacks->user, s->length - first, n - first))
-            return cancelled(err);
     }
     return 0;
 }
@@ -332,7 +362,7 @@ int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err
         return status;
     s->tokens[s->length] = token;
     s->have_logits = false;
-    status = run_chunk(s, s->length, 1, true, NULL, err);
+    status = run_chunk(s, &(struct extension){s->length, s->length + 1, NULL}, s->length, 1, err);
     if (status == 0)
         s->stats.decode_tokens++;
     s->stats.decode_seconds += sl_now() - start;
@@ -383,6 +413,8 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
     *stats = s->stats;
     stats->expert_uses = s->ws.moe.expert_uses;
     stats->sparse_queries = s->ws.attention.sparse_queries;
+    stats->multiplier = s->multiplier ? s->multiplier->name : "kernels";
+    stats->multiplier_products = s->multiplier ? s->multiplier->products : 0;
     memcpy(stats->part_bytes, s->meter.bytes, sizeof stats->part_bytes);
     memcpy(stats->part_seconds, s->meter.seconds, sizeof stats->part_seconds);
     if (s->engine->experts) {

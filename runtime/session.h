@@ -13,10 +13,11 @@ enum { SL_LOGIT_ROWS = 8 }; /* rows of logits computed together */
 
 struct sluice_session {
     sluice_engine *engine;
-    struct sl_arena arena; /* everything below that is a pointer, but for `engine` */
+    struct sl_arena arena; /* all pointers below, but for `caches` and `multiplier` */
     struct sl_workspace ws;
-    struct sl_layer_cache *caches; /* [n_layers] */
-    uint32_t n_layers;             /* with the MTP layer, if that is loaded */
+    struct sl_multiplier *multiplier; /* NULL: the kernels only */
+    struct sl_layer_cache *caches;    /* [n_layers] */
+    uint32_t n_layers;                /* with the MTP layer, if that is loaded */
     bool has_mtp;
     size_t chunk;
     size_t capacity; /* tokens */

@@ -157,12 +157,26 @@ enum sluice_cache_type {
     SLUICE_CACHE_F32 = 3,
 };
 
+enum sluice_multiplier {
+    SLUICE_MULTIPLY_KERNELS = 0, /* Sluice's own: the same bits everywhere */
+    /*
+     * oneDNN, where SLUICE_MULTIPLY_VECTORS tokens or more of a prompt meet an integer matrix:
+     * weights and activations are rounded to BF16 and multiplied by AMX or AVX512_BF16.  Meant for
+     * processors with AMX.  Results are near the kernels', and depend on processor, number of
+     * threads, chunk and version of oneDNN.  While it multiplies, signals wait, and the library
+     * allocates a little for each product.
+     */
+    SLUICE_MULTIPLY_ONEDNN = 1,
+};
+#define SLUICE_MULTIPLY_VECTORS 64
+
 struct sluice_session_opts {
-    size_t context;               /* tokens to make room for; 0: the model's own limit */
-    size_t chunk;                 /* most tokens computed in one pass; 0: 64 */
-    enum sluice_cache_type kv;    /* latent KV cache */
-    enum sluice_cache_type index; /* keys of the lightning indexer */
-    int dense;                    /* non-zero: attend to every key, ignore the indexer */
+    size_t context;                    /* tokens to make room for; 0: the model's own limit */
+    size_t chunk;                      /* most tokens computed in one pass; 0: 512 */
+    enum sluice_cache_type kv;         /* latent KV cache */
+    enum sluice_cache_type index;      /* keys of the lightning indexer */
+    int dense;                         /* non-zero: attend to every key, ignore the indexer */
+    enum sluice_multiplier multiplier; /* SLUICE_EUNSUPPORTED where there is none */
 };
 
 /*
@@ -179,7 +193,7 @@ SLUICE_API void sluice_session_close(sluice_session **session);
  */
 struct sluice_sync_callbacks {
     void *user;
-    /* After each chunk: DONE of TOTAL new tokens. */
+    /* After each layer: DONE of TOTAL new tokens, a chunk at work counting by its layers. */
     int (*progress)(void *user, size_t done, size_t total);
     /* Logits of every newly computed position: float[vocab], valid during the call. */
     int (*logits)(void *user, size_t position, const float *logits);
@@ -282,6 +296,10 @@ struct sluice_stats {
     double part_seconds[SLUICE_PARTS];
     /* Bytes of weights and cache rows that the work went over, each once per chunk of tokens. */
     uint64_t part_bytes[SLUICE_PARTS];
+    /* What multiplies: "kernels", or "oneDNN 3.2.0, brg:avx512_core_bf16"; while the session is
+     * open.  And how many products oneDNN has computed. */
+    const char *multiplier;
+    uint64_t multiplier_products;
 };
 SLUICE_API void sluice_session_stats(const sluice_session *session, struct sluice_stats *stats);
 

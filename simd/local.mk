@@ -6,14 +6,15 @@ libsimd_la_SOURCES = \
     simd/simd.h simd/rungs.h simd/cpu.c simd/dispatch.c simd/pack.c simd/math.c \
     simd/ref/ref.h simd/ref/sums.h simd/ref/codes.h simd/ref/ref_ops.c \
     simd/ref/gemm.c simd/ref/acts.c simd/ref/elementwise.c simd/ref/index.c simd/ref/topk.c \
-    simd/ref/attend.c simd/ref/decode.c simd/ref/fit.c simd/ref/peaks.c
+    simd/ref/attend.c simd/ref/decode.c simd/ref/unpack.c simd/ref/fit.c simd/ref/peaks.c
 
 # The wide kernels, compiled once per rung with its instruction set.  Objects with such flags hold
 # kernels and their table, nothing that runs before the CPU has been asked.
 wide_sources = \
     simd/wide/lanes.h simd/wide/wide_kernels.h simd/wide/wide_ops.c simd/x86/lanes_avx2.h \
     simd/x86/lanes_avx512.h simd/arm/lanes_neon.h \
-    simd/wide/wide_gemm.c simd/wide/wide_acts.c simd/wide/wide_elementwise.c \
+    simd/wide/panels.h simd/wide/wide_gemm.c simd/wide/wide_gemv.c simd/wide/wide_unpack.c \
+    simd/wide/wide_acts.c simd/wide/wide_elementwise.c \
     simd/wide/wide_index.c simd/wide/wide_topk.c simd/wide/wide_attend.c \
     simd/wide/wide_attend_int8.c simd/wide/softmax.h simd/wide/wide_decode.c simd/wide/wide_fit.c \
     simd/wide/wide_peaks.c

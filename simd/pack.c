@@ -129,11 +129,11 @@ uint16_t sl_to_f16(float f)
 size_t sl_attend_scratch(const struct sl_kv *kv)
 {
     /* As simd/wide/wide_attend_int8.c lays it out, with the most heads, the narrowest columns. */
-    size_t codes = (kv->latent_dim + 63) / 64 * 64, rope = (kv->rope_dim + 15) / 16 * 16;
+    size_t codes = (kv->latent_dim + 63) / 64 * 64, rope = (kv->rope_dim + 31) / 32 * 32;
     size_t floats = SL_ATTEND_BLOCK * (rope + sl_latent_groups(kv->latent_dim)) +
                     2 * SL_HEADS_MAX * (SL_ATTEND_BLOCK + 16);
     if (kv->type != SL_CACHE_INT8)
         return 0;
-    return codes * SL_ATTEND_BLOCK * 2 + codes / 16 * 64 + floats * sizeof(float) +
+    return codes * SL_ATTEND_BLOCK * 3 + codes / 16 * 64 + floats * sizeof(float) +
            SL_HEADS_MAX * codes;
 }

@@ -209,7 +209,7 @@ struct sl_queries {
 /* What attention over one block of rows leaves for each head: with p_s = exp(score_s − max), the
  * unnormalised out = Σ p_s c_s, and sum = Σ p_s. */
 struct sl_attended {
-    float *out; /* [heads][latent_dim] */
+    float *out; /* [heads][latent_dim]; NULL: only the next two are wanted */
     float *max; /* [heads] */
     float *sum; /* [heads] */
 };
@@ -253,6 +253,14 @@ struct sl_index_query {
  */
 typedef void sl_gemm_fn(const struct sl_matrix *w, size_t panel0, size_t panel1, struct sl_acts x,
                         size_t n, float *y, size_t ldy);
+
+/*
+ * Panel number PANEL of an integer matrix in BF16, for products that are not ours: the weight of
+ * row r and input k goes to out[k / 2 * stride + 2 * r + k % 2], k with its padding.  STRIDE: from
+ * one pair of inputs to the next, ≥ 32.  Every NaN is 0x7fc0.
+ */
+typedef void sl_weights_bf16_fn(const struct sl_matrix *w, size_t panel, size_t stride,
+                                uint16_t *out);
 
 /* INT8 codes of x[0..n): per 32 inputs a scale = max|x|/127 and the sum of the codes.  The tail of
  * the last block is zero; n inputs are read, round_up(n, 32) codes are written. */
@@ -353,6 +361,7 @@ typedef float sl_fit_codes_fn(const struct sl_fit *fit, float s, int8_t *code);
 /* Every kernel. */
 struct sl_ops {
     sl_gemm_fn *gemm;
+    sl_weights_bf16_fn *weights_bf16;
     sl_quantize_acts_fn *quantize_acts;
     sl_quantize_groups_fn *quantize_groups;
     sl_rmsnorm_fn *rmsnorm;

@@ -12,10 +12,11 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
-    tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate
+    tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
+    tests/model/test_dense
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
-    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh
+    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh
 fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
@@ -56,6 +57,24 @@ tests_check_check_rungs_LDADD = libsimd.la -lm
 
 tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values)
 tests_check_check_peaks_LDADD = libsimd.la -lm
+
+# Run by hand: what bit-equality costs.  Built for AVX-512 VNNI; without it, it says so.
+check_PROGRAMS += tests/bench/equality/equality
+tests_bench_equality_equality_SOURCES = tests/bench/equality/equality.c \
+    tests/check/guard.h tests/check/guard.c $(check_values) tests/check/trial.h tests/check/trial.c \
+    tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
+    tests/check/kernels_attend.c tests/check/kernels_fit.c
+tests_bench_equality_equality_LDADD = libsimd.la -lm
+if RUNG_AVX512VNNI
+check_LTLIBRARIES = libfree.la
+libfree_la_SOURCES = $(wide_sources) tests/bench/equality/by_hand.h \
+    tests/bench/equality/free_lanes.h tests/bench/equality/free_matrix.c \
+    tests/bench/equality/free_vector.c tests/bench/equality/free_attention.c \
+    tests/bench/equality/free_fit.c
+libfree_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX512VNNI_CFLAGS) -DSL_RUNG=contracted \
+    -ffp-contract=fast -include $(top_srcdir)/tests/bench/equality/free_lanes.h
+tests_bench_equality_equality_LDADD += libfree.la
+endif
 
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
@@ -169,6 +188,10 @@ tests_model_test_sizes_LDADD = $(model_libs)
 tests_model_test_profiles_SOURCES = tests/model/test_profiles.c $(model_harness)
 tests_model_test_profiles_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_profiles_LDADD = $(model_libs)
+
+tests_model_test_dense_SOURCES = tests/model/test_dense.c $(model_harness)
+tests_model_test_dense_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_dense_LDADD = $(model_libs)
 
 tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
 tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)

@@ -56,7 +56,7 @@ struct sl_choice {
     size_t *found;   /* how many they are, of each part of the keys of each query */
 };
 
-/* Scratch for one chunk; everything is taken from the session's arena. */
+/* Scratch for one chunk, and for a tile of its tokens; all is taken from the session's arena. */
 struct sl_attention {
     const struct sl_config *config;
     const struct sl_compute *compute;
@@ -74,14 +74,15 @@ struct sl_attention {
     float *q_a;              /* [chunk][q_lora] */
     struct sl_codes q_a_codes;
     float *kv_a;                 /* [chunk][kv_lora + rope] */
-    float *q;                    /* [chunk][heads][nope + rope] */
-    struct sl_codes nope_codes;  /* [chunk][heads · padded nope] */
-    float *latent_q;             /* [chunk][heads][kv_lora]: absorbed queries */
-    int8_t *latent_q_codes;      /* [chunk][heads][kv_lora] */
-    float *latent_q_scale;       /* [chunk][heads][ceil(kv_lora/128)] */
-    float *mixed;                /* [chunk][heads][kv_lora]: attention over latents */
-    struct sl_codes mixed_codes; /* [chunk][heads · padded kv_lora] */
-    float *softmax;              /* [chunk][heads][2]: max and sum, by groups of heads */
+    float *q;                    /* [chunk][heads][nope + rope], rows a little apart */
+    struct sl_codes nope_codes;  /* [tile][heads · padded nope] */
+    float *latent_q;             /* [tile][heads][kv_lora]: absorbed queries, or NULL */
+    float *absorbed;             /* [threads][tile][kv_lora]: of one head, else; rows apart */
+    int8_t *latent_q_codes;      /* [tile][heads][kv_lora] */
+    float *latent_q_scale;       /* [tile][heads][ceil(kv_lora/128)] */
+    float *mixed;                /* [tile][heads][kv_lora]: attention over latents */
+    struct sl_codes mixed_codes; /* [tile][heads · padded kv_lora] */
+    float *softmax;              /* [tile][heads][2]: max and sum, by groups of heads */
     float *block;                /* [threads][heads · (kv_lora + 2)]: one block's result */
     uint8_t *attend_scratch;     /* [threads][attend_bytes] */
     size_t attend_bytes;
@@ -96,8 +97,10 @@ struct sl_attention {
     uint32_t *selected; /* [chunk][index_topk] */
 };
 
-/* Takes scratch from ARENA; config, compute, types, dense, chunk and capacity are set before. */
-void sl_attention_take(struct sl_attention *a, struct sl_arena *arena);
+/* Take memory from ARENA: what lasts, and what is of no use between two calls but for `selected`.
+ * config, compute, types, chunk and capacity are set before. */
+void sl_attention_take_tables(struct sl_attention *a, struct sl_arena *arena);
+void sl_attention_take_scratch(struct sl_attention *a, struct sl_arena *arena);
 
 /* Computes the constants, once the arena is allocated. */
 void sl_attention_init(struct sl_attention *a);

@@ -5,7 +5,10 @@
 
 #include "runtime/base/arith.h"
 
-enum { GRAIN = 2 }; /* panels handed to a thread at a time */
+/* Panels handed to a thread at a time.  With many vectors two of them are work enough.  With one
+ * vector a piece has to be long for its streams of addresses (simd/wide/wide_gemv.c, which likes
+ * fours), but short enough for threads to end together. */
+enum { GRAIN = 2, FOUR = 4, PIECE_BYTES = 512 << 10, PIECES = 16 /* per thread, or more */ };
 
 struct phase {
     const struct sl_ops *ops;
@@ -46,14 +49,26 @@ static void multiply_work(void *arg, size_t begin, size_t end, unsigned thread)
     }
 }
 
+/* Of PANELS panels with BYTES bytes in all. */
+static size_t grain_for_one(size_t panels, size_t bytes, unsigned threads)
+{
+    size_t most = sl_round_up(sl_ceil_div(PIECE_BYTES * panels, sl_max(bytes, 1)), FOUR);
+    size_t grain = sl_min(panels / (PIECES * threads), most);
+    return grain > FOUR ? grain / FOUR * FOUR : sl_max(grain, 1);
+}
+
 static void multiply_by_kernels(const struct sl_compute *c, const struct sl_product *products,
                                 size_t n)
 {
     struct phase phase = {c->ops, products};
-    size_t panels = 0;
-    for (size_t i = 0; i < n; i++)
+    size_t panels = 0, bytes = 0, vectors = 0;
+    for (size_t i = 0; i < n; i++) {
         panels += product_panels(&products[i]);
-    sl_team_run(&c->team, panels, GRAIN, multiply_work, &phase);
+        bytes += sl_packing_bytes(&products[i].w->packing);
+        vectors = sl_max(vectors, products[i].n);
+    }
+    size_t grain = vectors > 1 ? GRAIN : grain_for_one(panels, bytes, c->team.threads);
+    sl_team_run(&c->team, panels, grain, multiply_work, &phase);
 }
 
 void sl_multiply(const struct sl_compute *c, const struct sl_product *products, size_t n)
@@ -62,6 +77,7 @@ void sl_multiply(const struct sl_compute *c, const struct sl_product *products, 
     for (size_t i = 0; i < n; i++) {
         sl_meter_bytes(c->meter, sl_packing_bytes(&products[i].w->packing));
         if (c->multiplier && c->multiplier->multiply(c->multiplier, &c->team, &products[i])) {
+            c->multiplier->products++;
             multiply_by_kernels(c, products + done, i - done);
             done = i + 1;
         }
@@ -71,7 +87,7 @@ void sl_multiply(const struct sl_compute *c, const struct sl_product *products, 
 
 void sl_codes_take(struct sl_codes *codes, struct sl_arena *arena, size_t capacity, size_t inputs)
 {
-    codes->ld = sl_padded_cols(inputs);
+    codes->ld = sl_row_bytes(sl_padded_cols(inputs));
     codes->q = sl_arena_take(arena, capacity, codes->ld);
     codes->scale = sl_arena_take(arena, capacity, codes->ld / SL_BLOCK * sizeof(float));
     codes->sum = sl_arena_take(arena, capacity, codes->ld / SL_BLOCK * sizeof(int32_t));

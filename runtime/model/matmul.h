@@ -31,6 +31,8 @@ struct sl_multiplier {
     const char *name;
     bool (*multiply)(struct sl_multiplier *m, const struct sl_team *team,
                      const struct sl_product *p);
+    void (*close)(struct sl_multiplier *m);
+    uint64_t products; /* computed so far */
 };
 
 /* What every computing room works with. */
@@ -38,12 +40,21 @@ struct sl_compute {
     const struct sl_ops *ops;
     struct sl_team team;
     struct sl_meter *meter;           /* of the session at work, or NULL */
-    struct sl_multiplier *multiplier; /* asked before the kernels, or NULL: sessions have none */
+    struct sl_multiplier *multiplier; /* asked before the kernels, or NULL */
 };
 
 /* Runs all products, those of the kernels as one phase, divided by panels.  Products must not write
  * the same rows. */
 void sl_multiply(const struct sl_compute *c, const struct sl_product *products, size_t n);
+
+/*
+ * The distance for rows of N bytes that are gone over side by side.  Rows that lie a multiple of a
+ * large power of two apart would all be in a few sets of the caches.
+ */
+static inline size_t sl_row_bytes(size_t n)
+{
+    return n % 2048 == 0 ? n + 64 : n;
+}
 
 /* Room for the INT8 form of CAPACITY vectors, LD inputs apart (a multiple of 32). */
 struct sl_codes {

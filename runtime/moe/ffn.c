@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SwiGLU networks over many tokens.  Experts come in waves from stream/; a wave is one wide phase
- * for gate/up, one for the activation, one for down, and one that adds its outputs to the tokens.
+ * SwiGLU networks over many tokens.  Experts come in waves from stream/, which are divided into
+ * batches when many tokens chose them.  A batch is one wide phase for gate/up, one for the
+ * activation, one for down, and one that adds its outputs to the tokens.
  */
 #include <string.h>
 
@@ -9,13 +10,16 @@
 #include "runtime/base/err.h"
 #include "runtime/moe/moe.h"
 
-enum { MIN_WAVE = 16 };
+enum {
+    MIN_WAVE = 16,
+    MIN_ROWS = 1024, /* of routed experts computed together, if a chunk has as many */
+};
 
 static void ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t capacity,
                      size_t inner)
 {
     f->inner_dim = inner;
-    f->gate_up_ld = 2 * sl_padded_rows(inner);
+    f->gate_up_ld = sl_row_bytes(2 * sl_padded_rows(inner) * sizeof(float)) / sizeof(float);
     f->gate_up = sl_arena_take(arena, capacity * f->gate_up_ld, sizeof(float));
     f->inner = sl_arena_take(arena, capacity * inner, sizeof(float));
     sl_codes_take(&f->inner_codes, arena, capacity, inner);
@@ -28,31 +32,50 @@ size_t sl_moe_wave(const struct sl_config *c, uint32_t layers)
     return sl_min(sl_max(2 * (size_t)c->experts_used, MIN_WAVE), SL_READS);
 }
 
-void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
+/* Experts that share a phase have together so many rows, at least any one's: a chunk. */
+static size_t most_rows(const struct sl_moe *m)
+{
+    return sl_min(m->chunk * m->config->experts_used, sl_max(2 * m->chunk, MIN_ROWS));
+}
+
+/* Which expert computes which token. */
+static void take_routes(struct sl_moe *m, struct sl_arena *arena)
 {
     const struct sl_config *c = m->config;
-    size_t rows = m->chunk * c->experts_used;
-    size_t shared = m->wave ? (size_t)c->shared * c->moe_inner : 0;
-    size_t dense = c->dense_layers > 0 ? c->ffn_inner : 0;
-    sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
-    ffn_take(&m->own, arena, m->chunk, sl_max(shared, dense));
-    if (!m->wave)
-        return;
-    m->own_out = sl_arena_take(arena, m->chunk * c->hidden, sizeof(float));
+    size_t choices = m->chunk * c->experts_used;
     m->logits = sl_arena_take(arena, m->chunk * c->experts, sizeof(float));
     m->route_scratch = sl_arena_take(arena, (size_t)m->compute->team.threads * c->experts * 2,
                                      sizeof(float));
-    m->chosen = sl_arena_take(arena, rows, sizeof(uint32_t));
-    m->weight = sl_arena_take(arena, rows, sizeof(float));
+    m->chosen = sl_arena_take(arena, choices, sizeof(uint32_t));
+    m->weight = sl_arena_take(arena, choices, sizeof(float));
     m->first = sl_arena_take(arena, c->experts + 1, sizeof(uint32_t));
-    m->row_token = sl_arena_take(arena, rows, sizeof(uint32_t));
-    m->row_of = sl_arena_take(arena, rows, sizeof(uint32_t));
-    ffn_take(&m->routed, arena, rows, c->moe_inner);
-    m->routed_out = sl_arena_take(arena, rows * c->hidden, sizeof(float));
+    m->row_token = sl_arena_take(arena, choices, sizeof(uint32_t));
+    m->row_of = sl_arena_take(arena, choices, sizeof(uint32_t));
     m->used = sl_arena_take(arena, c->experts, sizeof(uint32_t));
     m->blocks = sl_arena_take(arena, m->wave, sizeof *m->blocks);
     m->matrices = sl_arena_take(arena, 2 * m->wave, sizeof *m->matrices);
     m->products = sl_arena_take(arena, m->wave, sizeof *m->products);
+}
+
+/* Routed experts are done before the shared one begins, so that they have the same memory. */
+void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
+{
+    const struct sl_config *c = m->config;
+    size_t shared = m->wave ? (size_t)c->shared * c->moe_inner : 0;
+    size_t dense = c->dense_layers > 0 ? c->ffn_inner : 0;
+    sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
+    if (m->wave)
+        take_routes(m, arena);
+    size_t start = arena->used;
+    ffn_take(&m->own, arena, m->chunk, sl_max(shared, dense));
+    if (!m->wave)
+        return;
+    m->own_out = sl_arena_take(arena, m->chunk * c->hidden, sizeof(float));
+    size_t end = arena->used;
+    arena->used = start;
+    ffn_take(&m->routed, arena, most_rows(m), c->moe_inner);
+    m->routed_out = sl_arena_take(arena, most_rows(m) * c->hidden, sizeof(float));
+    arena->used = sl_max(end, arena->used);
 }
 
 int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, const char *dir,
@@ -78,7 +101,6 @@ struct rows_phase {
     struct sl_moe *m;
     struct sl_ffn_scratch *ffn;
     size_t inner; /* of the network at hand, ≤ ffn->inner_dim */
-    size_t first; /* row that item 0 means */
     const float *x;
 };
 
@@ -103,7 +125,7 @@ static void activate_work(void *arg, size_t begin, size_t end, unsigned thread)
     const struct rows_phase *p = arg;
     const struct sl_ops *ops = p->m->compute->ops;
     (void)thread;
-    for (size_t r = p->first + begin; r < p->first + end; r++) {
+    for (size_t r = begin; r < end; r++) {
         float *inner = p->ffn->inner + r * p->ffn->inner_dim;
         ops->swiglu(p->ffn->gate_up + r * p->ffn->gate_up_ld, p->inner, inner);
         sl_codes_put(&p->ffn->inner_codes, ops, r, 0, inner, p->inner);
@@ -205,16 +227,24 @@ static size_t sort_rows(struct sl_moe *m, size_t n)
 
 /* ---- routed experts ------------------------------------------------------------------------- */
 
-/* The products of one half (gate_up or down) of the experts ids[0..n). */
-static void run_half(struct sl_moe *m, const uint32_t *ids, size_t n, bool down, const float *x)
+/* Some experts of a wave, whose rows fit into the scratch. */
+struct batch {
+    const uint32_t *ids;           /* [n] */
+    const struct sl_matrix *pairs; /* [n][2]: gate_up, down */
+    size_t n;
+    size_t first, rows; /* rows of the sorted choices */
+};
+
+/* The products of one half (gate_up or down). */
+static void run_half(struct sl_moe *m, const struct batch *b, bool down, const float *x)
 {
     size_t hidden = m->config->hidden;
     struct sl_ffn_scratch *f = &m->routed;
-    for (size_t i = 0; i < n; i++) {
-        size_t row = m->first[ids[i]];
-        const struct sl_matrix *w = &m->matrices[2 * i + down];
+    for (size_t i = 0; i < b->n; i++) {
+        size_t first = m->first[b->ids[i]], row = first - b->first;
+        const struct sl_matrix *w = &b->pairs[2 * i + down];
         struct sl_product *p = &m->products[i];
-        *p = (struct sl_product){.w = w, .n = m->first[ids[i] + 1] - row};
+        *p = (struct sl_product){.w = w, .n = m->first[b->ids[i] + 1] - first};
         if (down) {
             p->x = sl_acts_for(w, &f->inner_codes, f->inner, f->inner_dim);
             p->x = sl_acts_at(p->x, row * p->x.ld);
@@ -222,18 +252,18 @@ static void run_half(struct sl_moe *m, const uint32_t *ids, size_t n, bool down,
             p->ldy = hidden;
         } else {
             p->x = sl_acts_for(w, &m->x_codes, x, hidden);
-            p->x.row = m->row_token + row;
+            p->x.row = m->row_token + first;
             p->y = f->gate_up + row * f->gate_up_ld;
             p->ldy = f->gate_up_ld;
         }
     }
-    sl_multiply(m->compute, m->products, n);
+    sl_multiply(m->compute, m->products, b->n);
 }
 
-/* Adds the wave's outputs to the tokens.  Choices and waves ascend, so the order is fixed. */
+/* Adds outputs to the tokens.  Choices, waves and batches ascend, so the order is fixed. */
 struct add_phase {
     struct sl_moe *m;
-    uint32_t low, high; /* experts of the wave: low ≤ id ≤ high */
+    const struct batch *batch;
     float *out;
 };
 
@@ -243,10 +273,12 @@ static void add_work(void *arg, size_t begin, size_t end, unsigned thread)
     const struct sl_moe *m = p->m;
     size_t hidden = m->config->hidden, used = m->config->experts_used;
     (void)thread;
-    for (size_t i = begin * used; i < end * used; i++)
-        if (m->chosen[i] >= p->low && m->chosen[i] <= p->high)
-            m->compute->ops->axpy(m->weight[i], m->routed_out + m->row_of[i] * hidden, hidden,
+    for (size_t i = begin * used; i < end * used; i++) {
+        size_t row = m->row_of[i] - p->batch->first; /* huge when it comes before */
+        if (row < p->batch->rows)
+            m->compute->ops->axpy(m->weight[i], m->routed_out + row * hidden, hidden,
                                   p->out + i / used * hidden);
+    }
 }
 
 int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size_t n,
@@ -263,18 +295,36 @@ int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size
     return status;
 }
 
+/* The largest batch that begins with ids[0] of the N experts at hand. */
+static struct batch batch_at(const struct sl_moe *m, const uint32_t *ids,
+                             const struct sl_matrix *pairs, size_t n)
+{
+    struct batch b = {.ids = ids, .pairs = pairs, .first = m->first[ids[0]]};
+    for (; b.n < n && m->first[ids[b.n] + 1] - b.first <= most_rows(m); b.n++)
+        b.rows = m->first[ids[b.n] + 1] - b.first;
+    return b;
+}
+
+static void run_batch(struct sl_moe *m, const struct batch *b, const float *x, size_t n_tokens,
+                      float *out)
+{
+    struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
+    struct add_phase add = {m, b, out};
+    run_half(m, b, false, x);
+    sl_team_run(&m->compute->team, b->rows, 1, activate_work, &activate);
+    run_half(m, b, true, x);
+    sl_team_run(&m->compute->team, n_tokens, 1, add_work, &add);
+}
+
 /* Computes the experts at hand, ids[0..n), for the chunk whose rows are sorted. */
 static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
                      size_t n_tokens, float *out)
 {
-    struct rows_phase activate = {.m = m, .ffn = &m->routed, .inner = m->config->moe_inner};
-    struct add_phase add = {m, ids[0], ids[n - 1], out};
-    activate.first = m->first[ids[0]];
-    run_half(m, ids, n, false, x);
-    sl_team_run(&m->compute->team, m->first[ids[n - 1] + 1] - activate.first, 1, activate_work,
-                &activate);
-    run_half(m, ids, n, true, x);
-    sl_team_run(&m->compute->team, n_tokens, 1, add_work, &add);
+    for (size_t i = 0; i < n;) {
+        struct batch b = batch_at(m, ids + i, m->matrices + 2 * i, n - i);
+        run_batch(m, &b, x, n_tokens, out);
+        i += b.n;
+    }
     sl_meter_lap(m->compute->meter, SLUICE_PART_EXPERTS);
 }
 

@@ -51,8 +51,8 @@ struct sl_moe {
     uint32_t *first;              /* [experts + 1] */
     uint32_t *row_token;          /* [chunk · experts_used]: token of a row */
     uint32_t *row_of;             /* [chunk][experts_used]: row of a choice */
-    struct sl_ffn_scratch routed; /* chunk · experts_used rows */
-    float *routed_out;            /* [chunk · experts_used][hidden] */
+    struct sl_ffn_scratch routed; /* rows of a batch of experts */
+    float *routed_out;            /* [rows][hidden] */
     uint32_t *used;               /* [experts]: those with rows, ascending */
     const uint8_t **blocks;       /* [wave] */
     struct sl_matrix *matrices;   /* [2 · wave]: gate_up and down of the experts at hand */

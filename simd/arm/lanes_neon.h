@@ -24,10 +24,12 @@ typedef struct {
 typedef int8x16_t vbook;
 
 enum {
-    SL_GEMM_TILE = 2,
+    SL_GEMM_TILE = 4,
+    SL_GEMM_PANELS = 1,
+    SL_STREAMS = 1,
+    SL_AHEAD = 0,
     SL_HEAD_TILE = 4,
     SL_VALUE_TILE = 4,
-    SL_ROPE_TILE = 1,
     SL_COLUMN_TILE = 1,
     SL_SCORE_HEADS = 4,
     SL_SCORE_PANELS = 1,

@@ -119,12 +119,15 @@ static void attend_head(const struct sl_kv *kv, const struct sl_queries *queries
         *max = score[j] > *max ? score[j] : *max;
     }
     *max += 0.0f; /* one zero, whichever came first */
-    memset(out, 0, kv->latent_dim * sizeof *out);
+    if (out)
+        memset(out, 0, kv->latent_dim * sizeof *out);
     for (size_t j = 0; j < n; j++) {
         size_t s = index ? index[j] : s0 + j;
         float p = sl_expf(score[j] - *max);
         lane[j % 16] += p;
-        add_latent(kv, p, kv->latent + s * kv->latent_stride, kv->tail + s * kv->tail_stride, out);
+        if (out)
+            add_latent(kv, p, kv->latent + s * kv->latent_stride, kv->tail + s * kv->tail_stride,
+                       out);
     }
     *sum = sl_tree16(lane);
 }
@@ -135,8 +138,9 @@ void sl_ref_attend(const struct sl_kv *kv, const struct sl_queries *queries, flo
 {
     (void)scratch;
     for (size_t h = 0; h < queries->heads; h++)
-        attend_head(kv, queries, h, scale, index, s0, n, result->out + h * kv->latent_dim,
-                    &result->max[h], &result->sum[h]);
+        attend_head(kv, queries, h, scale, index, s0, n,
+                    result->out ? result->out + h * kv->latent_dim : NULL, &result->max[h],
+                    &result->sum[h]);
 }
 
 void sl_ref_attend_merge(float *out_a, float *max_a, float *sum_a, const float *out_b, float max_b,

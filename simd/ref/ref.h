@@ -6,6 +6,7 @@
 #include "simd/simd.h"
 
 sl_gemm_fn sl_ref_gemm;
+sl_weights_bf16_fn sl_ref_weights_bf16;
 sl_quantize_acts_fn sl_ref_quantize_acts;
 sl_quantize_groups_fn sl_ref_quantize_groups;
 sl_rmsnorm_fn sl_ref_rmsnorm;

@@ -5,6 +5,7 @@
 
 const struct sl_ops sl_ref_ops = {
     .gemm = sl_ref_gemm,
+    .weights_bf16 = sl_ref_weights_bf16,
     .quantize_acts = sl_ref_quantize_acts,
     .quantize_groups = sl_ref_quantize_groups,
     .rmsnorm = sl_ref_rmsnorm,

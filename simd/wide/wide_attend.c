@@ -198,7 +198,8 @@ SL_INLINE void attend_floats(enum sl_cache type, const struct rows *r,
                    score);
         result->max[h] = sl_largest_score(score, r->n);
         result->sum[h] = sl_exp_scores(score, r->n, result->max[h]);
-        add_all_values(type, r, score, result->out + h * dim);
+        if (result->out)
+            add_all_values(type, r, score, result->out + h * dim);
     }
 }
 

@@ -7,6 +7,10 @@
 #include "simd/wide/lanes.h"
 
 sl_gemm_fn SL_WIDE(gemm);
+/* What gemm does with one vector and integer weights. */
+void SL_WIDE(gemv)(const struct sl_matrix *w, size_t panel0, size_t panel1, struct sl_acts x,
+                   float *y);
+sl_weights_bf16_fn SL_WIDE(weights_bf16);
 sl_quantize_acts_fn SL_WIDE(quantize_acts);
 sl_quantize_groups_fn SL_WIDE(quantize_groups);
 sl_rmsnorm_fn SL_WIDE(rmsnorm);

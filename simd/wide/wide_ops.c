@@ -5,6 +5,7 @@
 
 const struct sl_ops SL_WIDE(ops) = {
     .gemm = SL_WIDE(gemm),
+    .weights_bf16 = SL_WIDE(weights_bf16),
     .quantize_acts = SL_WIDE(quantize_acts),
     .quantize_groups = SL_WIDE(quantize_groups),
     .rmsnorm = SL_WIDE(rmsnorm),

@@ -20,10 +20,12 @@ typedef struct {
 typedef vi vm; /* all ones: true */
 
 enum {
-    SL_GEMM_TILE = 2,
+    SL_GEMM_TILE = 4,
+    SL_GEMM_PANELS = 1,
+    SL_STREAMS = 2,
+    SL_AHEAD = 1024,
     SL_HEAD_TILE = 4,
     SL_VALUE_TILE = 4,
-    SL_ROPE_TILE = 1,
     SL_COLUMN_TILE = 1,
     SL_SCORE_HEADS = 4,
     SL_SCORE_PANELS = 1,
@@ -460,7 +462,10 @@ static inline int32_t vw_bias(int32_t sum)
 static inline __m256i sl_dot(__m256i acc, __m256i value, __m256i size, __m256i x)
 {
     __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(x, value));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    __asm__(""
+            : "+x"(acc)); /* or GCC adds the products of many calls in another order and spills */
+    return acc;
 }
 
 static inline vi vw_dot(vi acc, vw w, vi x)

@@ -16,9 +16,11 @@ typedef __m512i vbook;
 
 enum {
     SL_GEMM_TILE = 8,
+    SL_GEMM_PANELS = 2,
+    SL_STREAMS = 4,
+    SL_AHEAD = 1024,
     SL_HEAD_TILE = 8,
     SL_VALUE_TILE = 8,
-    SL_ROPE_TILE = 2,
     SL_COLUMN_TILE = 2,
     SL_SCORE_HEADS = 4,
     SL_SCORE_PANELS = 4,

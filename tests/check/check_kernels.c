@@ -127,6 +127,37 @@ static void check_gemm_one(struct sl_packing p, int mode)
     free(x), free(y), free(z), free(q), free(scale), free(sum), free((void *)(uintptr_t)m.data);
 }
 
+/* Each weight within two roundings of F32 and one of BF16 of the product in double. */
+static void check_weights_one(const struct sl_packing *p)
+{
+    struct sl_matrix m = {*p, random_matrix(p)};
+    size_t pairs = sl_padded_cols(p->cols) / 2, stride = 40;
+    uint16_t *out = take(pairs * stride, sizeof *out);
+    for (size_t panel = 0; panel < sl_panel_count(p); panel++) {
+        ops->weights_bf16(&m, panel, stride, out);
+        for (size_t r = 0; r < SL_PANEL && panel * SL_PANEL + r < p->rows; r++)
+            for (size_t k = 0; k < p->cols; k++) {
+                double want = (double)sl_weight_at(&m, 0, panel * SL_PANEL + r, k);
+                expect_near((double)sl_from_bf16(out[k / 2 * stride + 2 * r + k % 2]), want,
+                            0x1p-8 + 0x1p-21, fabs(want) + 1e-38, k);
+            }
+    }
+    free(out), free((void *)(uintptr_t)m.data);
+}
+
+static void check_weights(void)
+{
+    static const uint32_t cols[] = {1, 33, 96, 200, 544};
+    for (size_t i = 0; i < sizeof cols / sizeof *cols; i++)
+        for (int code = SL_CODE_LUT4; code <= SL_CODE_INT8; code++)
+            for (uint32_t group = 16; group <= 128; group *= 2)
+                for (int scale = SL_SCALE_S8; scale <= SL_SCALE_BF16; scale++) {
+                    struct sl_packing p = {code, scale, group, 23, cols[i], 1, {0}};
+                    fill_book(p.codebook, 2);
+                    check_weights_one(&p);
+                }
+}
+
 static void check_gemm(void)
 {
     static const int8_t book[16] = {-127, -101, -76, -58, -43, -30, -19, -9,
@@ -607,11 +638,17 @@ int main(void)
         const char *name;
         void (*run)(void);
     } all[] = {
-        {"gemm", check_gemm},           {"quantize", check_quantize},
-        {"norms", check_norms},         {"activations", check_activations},
-        {"rotations", check_rotations}, {"vectors", check_vectors},
-        {"index", check_index},         {"topk", check_topk},
-        {"attend", check_attend},       {"decode", check_decode},
+        {"gemm", check_gemm},
+        {"weights", check_weights},
+        {"quantize", check_quantize},
+        {"norms", check_norms},
+        {"activations", check_activations},
+        {"rotations", check_rotations},
+        {"vectors", check_vectors},
+        {"index", check_index},
+        {"topk", check_topk},
+        {"attend", check_attend},
+        {"decode", check_decode},
         {"math", check_math},
     };
     const struct sl_rung *rung;

@@ -59,7 +59,7 @@ static void run_kv_store(const struct sl_ops *ops, const struct trial *t)
 
 /* ---- one block of keys ---------------------------------------------------------------------- */
 
-enum { KEYS = OWN, GATHERED, HEADS };
+enum { KEYS = OWN, GATHERED, HEADS, NO_OUT };
 enum { INDEX = 2, QUERY, QUERY_SCALE, QUERY_ROPE, OUT, MAX, SUM, SCRATCH };
 
 enum {
@@ -119,7 +119,8 @@ static void add_queries(struct trial *t)
         input_floats(t, "query", heads * dim, t->arg[VALUES]);
         absent(t);
     }
-    input_floats(t, "query rope", heads * (arg(t, ROPE) + ROPE_GAP) - ROPE_GAP, t->arg[VALUES]);
+    size_t ropes = heads * (arg(t, ROPE) + ROPE_GAP);
+    input_floats(t, "query rope", ropes ? ropes - ROPE_GAP : 0, t->arg[VALUES]);
 }
 
 static bool prepare_attend(struct trial *t)
@@ -127,7 +128,10 @@ static bool prepare_attend(struct trial *t)
     add_cache(t);
     add_index(t);
     add_queries(t);
-    output(t, "out", KIND_FLOATS, arg(t, HEADS) * arg(t, DIM));
+    if (arg(t, NO_OUT))
+        absent(t);
+    else
+        output(t, "out", KIND_FLOATS, arg(t, HEADS) * arg(t, DIM));
     output(t, "max", KIND_FLOATS, arg(t, HEADS));
     output(t, "sum", KIND_FLOATS, arg(t, HEADS));
     struct sl_kv kv = cache_of(t);
@@ -216,7 +220,7 @@ const struct kernel attend_kernels[] = {
      {TYPES, {"dim", EVERY, 0, MORE(1, 7, 16, 31, 63, 64, 66, 127, 128, 129, 200, 321, 512)}, ROPES,
       {"gap", SOME, 0, MORE(0, 1, 2, 64)}, {"values", SOME, VALUES_KINDS, NULL, 0},
       {"keys", EVERY, 37, MORE(63, 64, 101, 511, 512)}, {"gathered", SOME, 2, NULL, 0},
-      {"heads", SOME, 0, MORE(1, 2, 4, 8, 9, 13)}},
+      {"heads", SOME, 0, MORE(0, 1, 2, 4, 8, 9, 13)}, {"no out", SOME, 2, NULL, 0}},
      REAL(real_attend), prepare_attend, run_attend, attend_operations},
     {"attend_merge", {LENGTHS, ALL_VALUES}, REAL(latent), prepare_merge, run_merge, NULL},
     {"attend_finish", {LENGTHS, ALL_VALUES}, REAL(latent), prepare_finish, run_finish, NULL},

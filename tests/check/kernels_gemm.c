@@ -144,6 +144,38 @@ static double gemm_operations(const struct trial *t)
     return 2.0 * (double)arg(t, ROWS) * (double)arg(t, COLS) * (double)arg(t, VECTORS);
 }
 
+/* ---- weights in BF16 ------------------------------------------------------------------------ */
+
+enum { UNPACK_STRIDE = 4, UNPACK_VALUES, UNPACK_BOOK, PANEL_ASKED = 1 };
+
+/* The second of three panels. */
+static bool prepare_unpack(struct trial *t)
+{
+    size_t pairs = sl_padded_cols(arg(t, COLS)) / 2, stride = arg(t, UNPACK_STRIDE);
+    size_t n = strided(pairs, stride, 2 * SL_PANEL);
+    struct sl_packing p = {.code = (enum sl_code)arg(t, CODE),
+                           .scale = (enum sl_scale)arg(t, SCALE),
+                           .group = (uint32_t)arg(t, GROUP),
+                           .rows = 3 * SL_PANEL,
+                           .cols = (uint32_t)arg(t, COLS),
+                           .count = 1};
+    fill_book(p.codebook, t->arg[UNPACK_BOOK]);
+    fill_matrix(&p, input(t, "data", KIND_MATRIX, sl_packing_bytes(&p)), t->arg[UNPACK_VALUES]);
+    memcpy(input(t, "packing", KIND_WORDS, sizeof p / 4), &p, sizeof p);
+    output(t, "out", KIND_HALVES, n);
+    set_rule(t, 0, n, RULE_KEEP);
+    for (size_t i = 0; i < pairs; i++)
+        set_rule(t, i * stride, 2 * SL_PANEL, RULE_SAME);
+    return true;
+}
+
+static void run_unpack(const struct sl_ops *ops, const struct trial *t)
+{
+    struct sl_matrix w = {.data = at(t, DATA)};
+    memcpy(&w.packing, at(t, PACKING), sizeof w.packing);
+    ops->weights_bf16(&w, PANEL_ASKED, arg(t, UNPACK_STRIDE), at(t, 2));
+}
+
 /* Widths of the matrices of a layer, three panels of each: query, output and latent projections,
  * experts, dense layers, the absorbed heads, the router and the indexer's weights. */
 /* clang-format off */
@@ -167,6 +199,11 @@ static const long real_gemm[][AXES] = {
     {SL_CODE_F32,    0, SL_SCALE_NONE, 7168, 8, 64, 0, 0, 0},
 };
 
+static const long real_unpack[][AXES] = {
+    {SL_CODE_LUT4,  32, SL_SCALE_S8,   7168, 128, 0, 0},
+    {SL_CODE_INT8, 128, SL_SCALE_BF16, 7168, 128, 0, 0},
+};
+
 const struct kernel gemm_kernels[] = {
     {"gemm",
      {{"code", EVERY, 0, MORE(SL_CODE_LUT4, SL_CODE_INT8, SL_CODE_BF16, SL_CODE_F32)},
@@ -175,11 +212,20 @@ const struct kernel gemm_kernels[] = {
       {"cols", EVERY, 0, MORE(1, 2, 31, 32, 33, 63, 70, 96, 127, 129, 160, 199, 288, 514, 1056)},
       {"vectors", EVERY, 10, NULL, 0},
       {"rows", SOME, 0, MORE(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 23, 24, 25,
-                             31, 32, 33, 47, 48, 61)},
+                             31, 32, 33, 47, 48, 61, 79, 96, 143)},
       {"values", SOME, VALUES_KINDS, NULL, 0},
       {"book", SOME, BOOKS, NULL, 0},
       {"variant", SOME, VARIANTS, NULL, 0}},
      REAL(real_gemm), prepare_gemm, run_gemm, gemm_operations},
+    {"weights_bf16",
+     {{"code", EVERY, 0, MORE(SL_CODE_LUT4, SL_CODE_INT8)},
+      {"group", EVERY, 0, MORE(16, 32, 64, 128)},
+      {"scale", EVERY, 0, MORE(SL_SCALE_S8, SL_SCALE_F16, SL_SCALE_BF16)},
+      {"cols", EVERY, 0, MORE(1, 31, 32, 33, 63, 70, 96, 127, 129, 160, 199, 288, 514, 1056)},
+      {"stride", EVERY, 0, MORE(32, 37, 128)},
+      {"values", EVERY, VALUES_KINDS, NULL, 0},
+      {"book", SOME, BOOKS, NULL, 0}},
+     REAL(real_unpack), prepare_unpack, run_unpack, NULL},
     {0},
 };
 /* clang-format on */

@@ -51,7 +51,7 @@ expect 3 machine.json 'sluice doctor' -- "$sluice" plan --like v3.2 --memory 96G
 # ---- experts that must be read ------------------------------------------------------------------
 machine 4e9
 expect 0 'an abacus' 'measured 2026-11-25' 'an estimate' '61 of 256' '32 GiB more memory' \
-    'a second drive' '--chunk 512' 'profile small' 'This build has' -- \
+    'a second drive' '--chunk 2048' 'profile small' 'This build has' -- \
     "$sluice" plan --like v3.2 --memory 96G
 grep -q 'a million tokens' out && bad "costs that nobody asked for"
 expect 0 'kWh' 'for energy' '3 years' -- "$sluice" plan --like v3.2 --memory 96G --watts 200 \

@@ -80,7 +80,7 @@ static void check_memory(const struct sl_config *c, struct sl_cache_types types)
                                            .types = types,
                                            .chunk = CHUNK,
                                            .capacity = c->context};
-    double scratch = 4.0 * CHUNK * c->heads * (2.0 * c->kv_lora + c->nope + c->rope + c->v_dim);
+    double scratch = 4.0 * CHUNK * c->heads * (1.0 * c->kv_lora + c->nope + c->rope + c->v_dim);
     double rows = (double)c->layers * c->context * (1.0 * c->kv_lora + 2.0 * c->rope);
     sl_workspace_take(&ws, &arena, &opts);
     for (uint32_t layer = 0; layer < c->layers; layer++) {

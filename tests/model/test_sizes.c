@@ -230,6 +230,20 @@ static void check_session(const char *dir, const struct sluice_engine_opts *engi
     sluice_engine_close(&engine);
 }
 
+/* Whether sessions here can multiply by oneDNN. */
+static bool has_onednn(const char *dir)
+{
+    const struct sluice_session_opts opts = {.multiplier = SLUICE_MULTIPLY_ONEDNN};
+    struct sl_config c;
+    struct sl_session_size size;
+    struct sluice_err err = {0};
+    check_status(sl_config_read(&c, dir, &err), &err);
+    const struct sl_sizing sizing = {.config = &c, .session = &opts, .threads = 1};
+    int status = sl_session_measure(&size, &sizing, &err);
+    assert_true(status == 0 || status == SLUICE_EUNSUPPORTED);
+    return status == 0;
+}
+
 static void check_sessions(const char *model, bool mtp)
 {
     const struct sluice_engine_opts engine = {.threads = 3, .mtp = mtp};
@@ -243,6 +257,10 @@ static void check_sessions(const char *model, bool mtp)
         check_session(converted(model, "quality"), &engine, &opts[i], false);
         check_session(converted(model, "reference"), &engine, &opts[i], true);
     }
+    const struct sluice_session_opts other = {
+        .context = 300, .chunk = 100, .multiplier = SLUICE_MULTIPLY_ONEDNN};
+    if (has_onednn(converted(model, "quality")))
+        check_session(converted(model, "quality"), &engine, &other, false);
 }
 
 static void sessions(void **unused)

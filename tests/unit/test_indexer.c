@@ -38,7 +38,8 @@ struct indexer {
 
 static void take(struct indexer *x)
 {
-    sl_attention_take(&x->a, &x->arena);
+    sl_attention_take_tables(&x->a, &x->arena);
+    sl_attention_take_scratch(&x->a, &x->arena);
     x->cache.keys = sl_arena_take(&x->arena, KEYS / SL_KEY_PANEL + 1,
                                   sl_key_panel_bytes(x->a.types.index, DIM));
 }

@@ -37,8 +37,13 @@ static double work_of(const struct sl_kernel_row *r)
         return a * b * c * d;
     if (sscanf(r->shape, "%*f of %lf, %lf quer", &a, &b) == 2)
         return a * b;
+    if (strstr(r->kernel, " rows") && sscanf(r->shape, "%lf × %lf of", &a, &b) == 2)
+        return a * b * (512 + 4 * 4 + 2 * 64);
     if (sscanf(r->shape, "%lf of %*f rows, %lf heads × (512 + 64), %lf", &a, &b, &c) == 3)
-        return a * b * c * (512 + 64 + 512);
+        return a * b * c *
+               (strstr(r->kernel, "values")   ? 512
+                : strstr(r->kernel, "scores") ? 512 + 64
+                                              : 512 + 64 + 512);
     return 0;
 }
 

@@ -26,7 +26,7 @@ struct values {
     double temp;
     const char *model, *src, *dst;
     uint64_t memory, at_least;
-    enum reader reader;
+    enum reader reader, quiet_by;
 };
 
 static const char *const reader_names[] = {"auto", "memory", "pread", NULL};
@@ -77,6 +77,11 @@ static const struct sl_option rows[] = {
      .high = HUGE_VAL,
      .env = "",
      .help = "A size with a lower end only"},
+    {.name = "quiet",
+     SL_FIELD(SL_ENUM, struct values, quiet_by),
+     .names = reader_names,
+     .env = "SLUICE_QUIET_BY",
+     .help = "An enum with the name of a flag"},
     {.name = "SRC",
      SL_FIELD(SL_STRING, struct values, src),
      .positional = true,
@@ -184,6 +189,27 @@ static void every_spelling_is_accepted(void **state)
     assert_int_equal(values.threads, 2);
     assert_string_equal(values.model, "");
     assert_false(values.json);
+}
+
+static void a_flag_and_an_enum_share_a_name(void **state)
+{
+    (void)state;
+    ACCEPTS("--quiet", "a");
+    assert_true(values.quiet && values.quiet_by == READER_AUTO);
+    assert_string_equal(values.src, "a");
+    ACCEPTS("a", "--quiet", "memory");
+    assert_true(!values.quiet && values.quiet_by == READER_MEMORY);
+    assert_null(values.dst);
+    ACCEPTS("a", "--quiet=pread", "--quiet", "b", "--quiet");
+    assert_true(values.quiet && values.quiet_by == READER_PREAD);
+    assert_string_equal(values.dst, "b");
+    ACCEPTS("a", "-q", "memory");
+    assert_true(values.quiet && values.quiet_by == READER_AUTO);
+    REFUSES("--quiet: found 'disk', wanted yes or no", "a", "--quiet=disk");
+    setenv("SLUICE_QUIET_BY", "pread", 1);
+    ACCEPTS("a");
+    assert_true(!values.quiet && values.quiet_by == READER_PREAD);
+    unsetenv("SLUICE_QUIET_BY");
 }
 
 static void counts(void **state)
@@ -638,6 +664,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(defaults_fill_what_nobody_gave, forget),
         cmocka_unit_test_teardown(every_spelling_is_accepted, forget),
+        cmocka_unit_test_teardown(a_flag_and_an_enum_share_a_name, forget),
         cmocka_unit_test_teardown(counts, forget),
         cmocka_unit_test_teardown(integers, forget),
         cmocka_unit_test_teardown(reals, forget),

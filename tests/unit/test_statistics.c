@@ -25,6 +25,7 @@ static void make_stats(struct sluice_stats *prompt, struct sluice_stats *end)
         .expert_misses = 7000,
         .expert_bytes = 1 << 30,
         .kv_bytes = 1234,
+        .multiplier = "kernels",
         .part_bytes = {[SLUICE_PART_PROJECTIONS] = 5000, [SLUICE_PART_HEAD] = 7},
     };
     *end = *prompt;
@@ -66,6 +67,9 @@ static void parts_that_do_not_apply_are_left_out(void **unused)
     expect_line(&a, "1 tok · prefill 812 tok 14.2 s");
     a.prefill_seconds = 200;
     expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s");
+    a.multiplier = "oneDNN 3.2.0, brg:x";
+    a.multiplier_products = 2;
+    expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s by oneDNN 3.2.0, brg:x");
     end.expert_bytes = prompt.expert_bytes; /* all in memory */
     end.expert_misses = prompt.expert_misses;
     a = sl_answer_make(&prompt, &end, 42, "memory", &machine);
@@ -99,6 +103,7 @@ static void the_object_has_the_same(void **unused)
     (void)unused;
     struct sluice_stats prompt, end;
     make_stats(&prompt, &end);
+    end.multiplier_products = 9;
     struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
     json_t *o = sl_answer_json(&a);
     assert_int_equal(number(o, "tokens"), 42);
@@ -116,6 +121,8 @@ static void the_object_has_the_same(void **unused)
     assert_true(number(o, "prefill_read_bytes") == (double)(1 << 30));
     assert_int_equal(number(o, "kv_bytes"), 1234);
     assert_string_equal(json_string_value(json_object_get(o, "reader")), "pread");
+    assert_string_equal(json_string_value(json_object_get(o, "multiplier")), "kernels");
+    assert_int_equal(number(o, "multiplier_products"), 9);
     json_decref(o);
     a = sl_answer_make(&prompt, &prompt, 1, "none", &sl_machine_typical);
     o = sl_answer_json(&a);

@@ -329,6 +329,10 @@ static void print_conditions(const struct bench *b)
     fprintf(stderr, "%s, %s: %u threads, experts by %s, memory gives %.1f GB/s",
             b->info.architecture, b->info.profile, b->info.threads, b->info.reader,
             b->table.bandwidth * 1e-9);
+    struct sluice_stats stats;
+    sluice_session_stats(b->session, &stats);
+    if (b->task->engine.multiplier == SLUICE_MULTIPLY_ONEDNN)
+        fprintf(stderr, ", prompts by %s", stats.multiplier);
     if (b->routes)
         fprintf(stderr, ", %zu positions of choices from %s", sl_routes_length(b->routes),
                 b->task->routes);

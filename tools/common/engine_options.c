@@ -4,6 +4,7 @@
 
 const char *const sl_reader_names[] = {"auto", "memory", "pread", NULL};
 const char *const sl_cache_names[] = {"auto", "int8", "bf16", "f32", NULL};
+const char *const sl_multiplier_names[] = {"kernels", "onednn", NULL};
 
 int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bool mtp,
                    struct sluice_err *err)
@@ -25,6 +26,7 @@ int sl_open_session(sluice_session **session, sluice_engine *engine,
         .kv = o->kv,
         .index = o->index,
         .dense = o->dense,
+        .multiplier = o->multiplier,
     };
     return sluice_session_open(session, engine, &opts, err);
 }

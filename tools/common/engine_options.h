@@ -15,14 +15,22 @@ struct sl_engine_options {
     enum sluice_cache_type kv;
     enum sluice_cache_type index;
     bool dense;
+    enum sluice_multiplier multiplier;
 };
 
 extern const char *const sl_reader_names[];
 extern const char *const sl_cache_names[];
+extern const char *const sl_multiplier_names[];
 
 /* Rows for a verb whose options struct T has a member M of type struct sl_engine_options.  MUST:
  * whether the model has to be named. */
 /* clang-format off */
+#define SL_MULTIPLIER_ROW(T, field)                                                               \
+    {.name = "dense", SL_FIELD(SL_ENUM, T, field), .fallback = "kernels",                         \
+     .names = sl_multiplier_names, .env = "SLUICE_DENSE_BY",                                      \
+     .help = "What multiplies matrices by 64 prompt tokens and more: onednn, for processors with "\
+             "AMX, rounds to BF16, and the last digits depend on the machine; it wants a larger " \
+             "--chunk", .group = "Machine"}
 #define SL_ENGINE_ROWS(T, m) SL_ENGINE_ROWS_FOR(T, m, true)
 #define SL_ENGINE_ROWS_FOR(T, m, must)                                                            \
     {.name = "model", .letter = 'm', SL_FIELD(SL_STRING, T, m.model), .value = "DIR",             \
@@ -40,6 +48,7 @@ extern const char *const sl_cache_names[];
      .group = "Model"},                                                                           \
     {.name = "dense", SL_FIELD(SL_FLAG, T, m.dense),                                              \
      .help = "Attend to every token, without the indexer's selection", .group = "Model"},         \
+    SL_MULTIPLIER_ROW(T, m.multiplier),                                                           \
     {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, T, m.threads), .value = "N",            \
      .fallback = "0", .low = 0, .high = 4096,                                                     \
      .help = "Compute threads; 0: one per processor",                     \
@@ -48,7 +57,7 @@ extern const char *const sl_cache_names[];
      .names = sl_reader_names,                                                                    \
      .help = "How experts reach memory: mapped, or read on demand; auto: mapped when they fit",   \
      .group = "Machine"},                                                                         \
-    {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "64", .low = 1,   \
+    {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "512", .low = 1,  \
      .high = 1048576, .help = "Most prompt tokens computed in one pass", .group = "Machine"}
 /* clang-format on */
 

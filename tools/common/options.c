@@ -127,6 +127,17 @@ static const struct sl_option *find_letter(const struct sl_command *command, cha
     return letter == sl_help_row.letter ? &sl_help_row : NULL;
 }
 
+/* The row that is meant: an enum with the flag's name, when VALUE is one of its names. */
+static const struct sl_option *choose_row(const struct sl_command *command,
+                                          const struct sl_option *flag, const char *value)
+{
+    for (const struct sl_option *o = command->rows; value && flag->type == SL_FLAG && o->name; o++)
+        for (size_t i = 0; o->type == SL_ENUM && o->names[i]; i++)
+            if (strcmp(o->name, flag->name) == 0 && strcmp(o->names[i], value) == 0)
+                return o;
+    return flag;
+}
+
 /* NAME points behind the two dashes: "temp" or "temp=0.6". */
 static bool take_long(struct parse *p, const char *name)
 {
@@ -134,6 +145,8 @@ static bool take_long(struct parse *p, const char *name)
     const struct sl_option *option = find_long(p->command, name, len);
     if (!option)
         return refuse_option(p, name, len);
+    const char *next = p->next < p->argc ? p->argv[p->next] : NULL;
+    option = choose_row(p->command, option, name[len] ? name + len + 1 : next);
     if (option == &sl_help_row)
         return show_help(p);
     if (name[len] == '=')

@@ -16,6 +16,9 @@
  *     if (status >= 0)
  *         return status;
  *
+ * A flag and, below it, an enum may share a name: "--name" is the flag unless one of the enum's
+ * names follows.  They need different environment variables.
+ *
  * Order: command line, then environment, then default.  A field whose row has no default and that
  * nobody gave keeps what the caller put there.
  */

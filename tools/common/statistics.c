@@ -36,6 +36,8 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
         .prefill_read = (double)prompt->expert_bytes,
         .kv_bytes = end->kv_bytes,
         .reader = reader,
+        .multiplier = end->multiplier,
+        .multiplier_products = end->multiplier_products,
     };
 }
 
@@ -78,6 +80,8 @@ void sl_answer_print(const struct sl_answer *a, char *out, size_t size)
         add(&t, "%.1f s", a->prefill_seconds);
     else
         add(&t, "%s", sl_human_seconds(a->prefill_seconds).text);
+    if (a->multiplier_products > 0)
+        add(&t, " by %s", a->multiplier);
     if (!decoded)
         return;
     add_rate(&t, "RAM", a->touched / a->decode_seconds, a->memory_limit);
@@ -98,20 +102,21 @@ json_t *sl_answer_json(const struct sl_answer *a)
 {
     double seconds = a->decode_tokens > 0 ? a->decode_seconds : 0;
     return json_pack(
-        "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s}", //
-        "tokens", (json_int_t)a->tokens,                                               //
-        "tps", ratio((double)a->decode_tokens, seconds),                               //
-        "prefill_tokens", (json_int_t)a->prefill_tokens,                               //
-        "prefill_seconds", a->prefill_seconds,                                         //
-        "decode_tokens", (json_int_t)a->decode_tokens,                                 //
-        "decode_seconds", a->decode_seconds,                                           //
-        "mem_gbps", ratio(a->touched * 1e-9, seconds),                                 //
-        "mem_fraction", ratio(a->touched, seconds * a->memory_limit),                  //
-        "io_gbps", ratio(a->read * 1e-9, seconds),                                     //
-        "io_fraction", ratio(a->read, seconds * a->drive_limit),                       //
+        "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s, s:s, s:I}",
+        "tokens", (json_int_t)a->tokens,                              //
+        "tps", ratio((double)a->decode_tokens, seconds),              //
+        "prefill_tokens", (json_int_t)a->prefill_tokens,              //
+        "prefill_seconds", a->prefill_seconds,                        //
+        "decode_tokens", (json_int_t)a->decode_tokens,                //
+        "decode_seconds", a->decode_seconds,                          //
+        "mem_gbps", ratio(a->touched * 1e-9, seconds),                //
+        "mem_fraction", ratio(a->touched, seconds * a->memory_limit), //
+        "io_gbps", ratio(a->read * 1e-9, seconds),                    //
+        "io_fraction", ratio(a->read, seconds * a->drive_limit),      //
         "expert_hit", ratio((double)a->expert_hits, (double)(a->expert_hits + a->expert_misses)),
         "read_bytes", (json_int_t)a->read,                 //
         "prefill_read_bytes", (json_int_t)a->prefill_read, //
         "kv_bytes", (json_int_t)a->kv_bytes,               //
-        "reader", a->reader);
+        "reader", a->reader, "multiplier", a->multiplier, "multiplier_products",
+        (json_int_t)a->multiplier_products);
 }

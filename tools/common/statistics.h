@@ -19,7 +19,9 @@ struct sl_answer {
     double memory_limit, drive_limit; /* bytes per second; 0: not measured */
     double prefill_read;              /* bytes of experts, before decoding */
     uint64_t kv_bytes;
-    const char *reader; /* borrowed */
+    const char *reader;     /* borrowed */
+    const char *multiplier; /* borrowed: as in struct sluice_stats, with the next */
+    uint64_t multiplier_products;
 };
 
 /* From the statistics at the end of the prompt and at the end; MACHINE has the limits. */

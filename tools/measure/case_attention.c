@@ -13,6 +13,7 @@ enum {
     LATENT = 512,
     ROPE = 64,
     GROUPS = LATENT / SL_LATENT_GROUP,
+    SELECTIONS = 32, /* of rows: each call has others, as each layer has */
 };
 
 static const char *plural(size_t n)
@@ -27,6 +28,11 @@ static size_t group_heads(const struct sl_call *c)
     return sl_attend_heads(HEADS, c->n, c->team.threads);
 }
 
+static const uint32_t *rows_of(const struct sl_call *c, size_t t)
+{
+    return c->attend.index + (c->number * c->n + t) % SELECTIONS * c->attend.topk;
+}
+
 static void encode_out(const struct sl_attend_data *d, const struct sl_ops *ops, size_t i)
 {
     ops->quantize_acts(d->out + i * LATENT, LATENT, d->code + i * LATENT,
@@ -37,7 +43,7 @@ static void encode_out(const struct sl_attend_data *d, const struct sl_ops *ops,
 static void attend_group(const struct sl_call *c, size_t i, size_t heads, unsigned thread)
 {
     const struct sl_attend_data *d = &c->attend;
-    const uint32_t *index = d->index + i / HEADS * d->topk;
+    const uint32_t *index = rows_of(c, i / HEADS);
     const float *query = d->query + i * (LATENT + ROPE);
     float *block = d->block + (size_t)thread * HEADS * (LATENT + 2);
     float max[HEADS], sum[HEADS];
@@ -64,17 +70,79 @@ static void attend_group(const struct sl_call *c, size_t i, size_t heads, unsign
     }
 }
 
+/* Calls of the kernel as attend_group() makes them, HEADS heads and perhaps no OUT. */
+static void attend_blocks(const struct sl_call *c, size_t i, size_t heads, float *out,
+                          unsigned thread)
+{
+    const struct sl_attend_data *d = &c->attend;
+    const uint32_t *index = rows_of(c, i / HEADS);
+    float max[HEADS], sum[HEADS];
+    const struct sl_queries q = {.heads = (uint32_t)heads,
+                                 .q = d->q + i * LATENT,
+                                 .scale = d->q_scale + i * GROUPS,
+                                 .rope = d->query + i * (LATENT + ROPE) + LATENT,
+                                 .rope_ld = LATENT + ROPE};
+    const struct sl_attended result = {out, max, sum};
+    for (size_t s = 0; s < d->topk; s += SL_ATTEND_BLOCK)
+        c->ops->attend(&d->kv, &q, 0.125f, index + s, s, sl_min(SL_ATTEND_BLOCK, d->topk - s),
+                       &result, d->scratch + (size_t)thread * d->scratch_bytes);
+}
+
+/* A group of heads of one token. */
+struct group {
+    size_t i, heads;
+};
+
+static struct group group_at(const struct sl_call *c, size_t item)
+{
+    size_t size = group_heads(c), groups = sl_ceil_div(HEADS, size), first = item % groups * size;
+    return (struct group){item / groups * HEADS + first, sl_min(size, HEADS - first)};
+}
+
 static void attend_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
-    const struct sl_call *c = arg;
-    size_t size = group_heads(c), groups = sl_ceil_div(HEADS, size);
-    for (size_t i = begin; i < end; i++) {
-        size_t first = i % groups * size;
-        attend_group(c, i / groups * HEADS + first, sl_min(size, HEADS - first), thread);
+    for (size_t item = begin; item < end; item++) {
+        struct group g = group_at(arg, item);
+        attend_group(arg, g.i, g.heads, thread);
     }
 }
 
-static void lay_attend(struct sl_call *c, struct sl_arena *arena)
+/* The kernel alone; */
+static void blocks_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_call *c = arg;
+    for (size_t item = begin; item < end; item++) {
+        struct group g = group_at(c, item);
+        attend_blocks(c, g.i, g.heads, c->attend.out + g.i * LATENT, thread);
+    }
+}
+
+/* without the values; */
+static void scores_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    for (size_t item = begin; item < end; item++) {
+        struct group g = group_at(arg, item);
+        attend_blocks(arg, g.i, g.heads, NULL, thread);
+    }
+}
+
+/* without the scores either: only bringing rows into order. */
+static void rows_work(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    for (size_t item = begin; item < end; item++)
+        attend_blocks(arg, group_at(arg, item).i, 0, NULL, thread);
+}
+
+/* What of attention a case times, and its multiply-adds for a head and a row. */
+struct part {
+    sl_work_fn *work, *without;
+    size_t dots, fmas;
+};
+static const struct part whole = {attend_work, NULL, LATENT, ROPE + LATENT},
+                         scores = {scores_work, rows_work, LATENT, ROPE},
+                         values = {blocks_work, scores_work, 0, LATENT};
+
+static void take_attend(struct sl_call *c, struct sl_arena *arena)
 {
     struct sl_attend_data *d = &c->attend;
     size_t heads = c->n * HEADS;
@@ -85,7 +153,7 @@ static void lay_attend(struct sl_call *c, struct sl_arena *arena)
     d->kv.tail_stride = sl_kv_tail_bytes(SL_CACHE_INT8, LATENT, ROPE);
     d->kv.latent = sl_arena_take(arena, d->rows, d->kv.latent_stride);
     d->kv.tail = sl_arena_take(arena, d->rows, d->kv.tail_stride);
-    d->index = sl_arena_take(arena, c->n * d->topk, sizeof(uint32_t));
+    d->index = sl_arena_take(arena, SELECTIONS * d->topk, sizeof(uint32_t));
     d->query = sl_arena_take(arena, heads * (LATENT + ROPE), sizeof(float));
     d->q = sl_arena_take(arena, heads, LATENT);
     d->q_scale = sl_arena_take(arena, heads * GROUPS, sizeof(float));
@@ -96,14 +164,36 @@ static void lay_attend(struct sl_call *c, struct sl_arena *arena)
     d->code = sl_arena_take(arena, heads, LATENT);
     d->code_scale = sl_arena_take(arena, heads * LATENT / SL_BLOCK, sizeof(float));
     d->code_sum = sl_arena_take(arena, heads * LATENT / SL_BLOCK, sizeof(int32_t));
-    c->work = attend_work;
+}
+
+static void lay_attend(struct sl_call *c, struct sl_arena *arena)
+{
+    const struct sl_attend_data *d = &c->attend;
+    const struct part *part = c->detail;
+    take_attend(c, arena);
+    c->work = part->work;
+    c->without = part->without;
     c->items = c->n * sl_ceil_div(HEADS, group_heads(c));
-    c->grain = 1;
-    c->dots = (double)(heads * d->topk * LATENT);
-    c->fmas = (double)(heads * d->topk * (ROPE + LATENT));
+    c->dots = (double)(c->n * HEADS * d->topk * part->dots);
+    c->fmas = (double)(c->n * HEADS * d->topk * part->fmas);
     c->amount = c->dots + c->fmas;
     snprintf(c->shape, sizeof c->shape, "%zu of %zu rows, %d heads × (%d + %d), %zu %s", d->topk,
              d->rows, HEADS, LATENT, ROPE, c->n, plural(c->n));
+}
+
+/* The rows are read. */
+static void lay_rows(struct sl_call *c, struct sl_arena *arena)
+{
+    const struct sl_attend_data *d = &c->attend;
+    take_attend(c, arena);
+    c->work = rows_work;
+    c->items = c->n * sl_ceil_div(HEADS, group_heads(c));
+    c->set = d->kv.latent;
+    c->bytes = c->items * d->topk * (d->kv.latent_stride + d->kv.tail_stride);
+    c->parts = d->rows * d->kv.latent_stride / c->bytes;
+    c->amount = (double)c->bytes;
+    snprintf(c->shape, sizeof c->shape, "%zu × %zu of %zu rows, %zu %s", c->items, d->topk, d->rows,
+             c->n, plural(c->n));
 }
 
 /* One row out of each stretch of as many: ascending, as topk leaves them. */
@@ -124,15 +214,22 @@ static void fill_attend(struct sl_call *c)
         sl_random_floats(s, 1, row, LATENT + ROPE);
         c->ops->kv_store(&d->kv, s, row, row + LATENT);
     }
-    for (size_t t = 0; t < c->n; t++)
+    for (size_t t = 0; t < SELECTIONS; t++)
         choose_rows(d, t);
     sl_random_floats(1, 1, d->query, c->n * HEADS * (LATENT + ROPE));
+    sl_team_run(&c->team, c->items, 1, attend_work, c); /* quantises the queries */
 }
 
 /* clang-format off */
 const struct sl_kernel_case sl_attention_cases[] = {
-    {"attend int8",      "GMAC/s",   1,  NULL, lay_attend, fill_attend},
-    {"attend int8",      "GMAC/s",   32, NULL, lay_attend, fill_attend},
+    {"attend int8",      "GMAC/s",   1,  &whole, lay_attend, fill_attend},
+    {"attend int8",      "GMAC/s",   32, &whole, lay_attend, fill_attend},
+    {"attend int8 rows", "GB/s",     1,  NULL, lay_rows, fill_attend},
+    {"attend int8 rows", "GB/s",     32, NULL, lay_rows, fill_attend},
+    {"attend int8 scores", "GMAC/s", 1,  &scores, lay_attend, fill_attend},
+    {"attend int8 scores", "GMAC/s", 32, &scores, lay_attend, fill_attend},
+    {"attend int8 values", "GMAC/s", 1,  &values, lay_attend, fill_attend},
+    {"attend int8 values", "GMAC/s", 32, &values, lay_attend, fill_attend},
     {0},
 };
 /* clang-format on */

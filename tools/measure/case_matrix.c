@@ -11,7 +11,8 @@ enum {
     EXPERT_ROWS = 2 * 2048, /* gate and up */
     EXPERTS = 256,
     EXPERTS_USED = 8,
-    GRAIN = 2,             /* panels handed to a thread at a time, as runtime/model/ does */
+    GRAIN = 2,             /* panels handed to a thread at a time, as runtime/model/ does, */
+    GRAIN_FOR_ONE = 8,     /* and with one vector */
     FEW = 8,               /* vectors for which the weights' way from memory counts */
     LARGE_SET = 512000000, /* bytes; more than caches hold */
     SMALL_SET = 128000000, /* for more vectors */
@@ -152,7 +153,7 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
     take(c, arena);
     c->work = multiply;
     c->items = sl_panel_count(&m->packing) * m->per_call;
-    c->grain = GRAIN;
+    c->grain = c->n == 1 && integer ? GRAIN_FOR_ONE : GRAIN;
     c->amount = c->n == 1 ? (double)part : macs;
     if (c->n == 1) {
         c->set = m->bytes;
@@ -169,6 +170,44 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
                  c->n == 1 ? "" : "s");
 }
 
+/* Panels [begin, end) in BF16, each to a place of its own. */
+static void unpack(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    const struct sl_call *c = arg;
+    const struct sl_matrix_data *m = &c->matrix;
+    const struct sl_matrix w = {m->packing, m->bytes};
+    (void)thread;
+    for (size_t i = begin; i < end; i++)
+        c->ops->weights_bf16(&w, i, 2 * SL_PANEL, (uint16_t *)(void *)m->y + i * SL_PANEL * HIDDEN);
+}
+
+/* As many rows as fit into the caches, with their BF16 form. */
+static void lay_unpack(struct sl_call *c, struct sl_arena *arena)
+{
+    const struct format *f = c->detail;
+    struct sl_matrix_data *m = &c->matrix;
+    m->packing = packing_of(f, c->shrink);
+    m->packing.rows = (uint32_t)sl_max(c->n / c->shrink, GRAIN * SL_PANEL);
+    m->per_call = 1;
+    size_t weights = (size_t)m->packing.rows * HIDDEN;
+    m->bytes = sl_arena_take(arena, sl_packing_bytes(&m->packing), 1);
+    m->y = sl_arena_take(arena, weights, sizeof(uint16_t));
+    c->spare = sl_arena_take(arena, weights, sizeof(uint16_t));
+    c->work = unpack;
+    c->items = sl_panel_count(&m->packing);
+    c->grain = 1;
+    c->inputs = sl_packing_bytes(&m->packing);
+    c->outputs = weights * sizeof(uint16_t);
+    c->in = m->bytes;
+    c->amount = (double)weights;
+    snprintf(c->shape, sizeof c->shape, "%u × %d", m->packing.rows, HIDDEN);
+}
+
+static void fill_weights(struct sl_call *c)
+{
+    sl_team_run(&c->team, sl_panel_count(&c->matrix.packing), 1, fill_panels, c);
+}
+
 /* clang-format off */
 const struct sl_kernel_case sl_matrix_cases[] = {
     {"gemm lut4 g32",  "GB/s",   1,   &lut4, lay, fill},
@@ -182,6 +221,8 @@ const struct sl_kernel_case sl_matrix_cases[] = {
     {"gemm bf16",      "GB/s",   1,   &bf16, lay, fill},
     {"gemm f32",       "GB/s",   1,   &f32,  lay, fill},
     {"gemm f32",       "GMAC/s", 64,  &f32,  lay, fill},
+    {"weights_bf16 lut4 g32",  "Gweight/s", 512, &lut4, lay_unpack, fill_weights},
+    {"weights_bf16 int8 g128", "Gweight/s", 512, &int8, lay_unpack, fill_weights},
     {0},
 };
 /* clang-format on */

@@ -39,7 +39,7 @@ struct sl_index_data {
 struct sl_attend_data {
     struct sl_kv kv;
     size_t rows, topk;
-    uint32_t *index; /* [n][topk] */
+    uint32_t *index; /* [selections][topk] */
     float *query;    /* [n · heads][latent + rope] */
     int8_t *q;       /* the INT8 form of its latent part, with the next */
     float *q_scale;
@@ -72,6 +72,7 @@ struct sl_call {
     char shape[96];
     sl_work_fn *work;
     void (*run)(struct sl_call *); /* or several phases, instead of `work` */
+    sl_work_fn *without; /* what of it does not count: a phase of as many items; or NULL */
     size_t items, grain;
     double amount;        /* in the case's unit */
     size_t number, parts; /* calls so far; successive calls go over the parts of a set in turn */

@@ -154,13 +154,13 @@ struct timing {
     double usual;       /* seconds of a call, mean of all */
 };
 
-static double time_call(struct sl_call *c)
+static double time_work(struct sl_call *c, sl_work_fn *work)
 {
     double start = sl_now();
-    if (c->run)
-        c->run(c);
+    if (work)
+        sl_team_run(&c->team, c->items, c->grain, work, c);
     else
-        sl_team_run(&c->team, c->items, c->grain, c->work, c);
+        c->run(c);
     c->number++;
     return sl_now() - start;
 }
@@ -170,25 +170,30 @@ static double least(double best, double seconds)
     return best > 0 && best < seconds ? best : seconds;
 }
 
-/* Batches of calls and of limits in turn, for SECONDS; a batch counts by its mean. */
+/* Batches of calls and of limits in turn, for SECONDS and until more than noise is left of a call;
+ * a batch counts by its mean. */
 static struct timing time_case(struct sl_call *c, const struct sl_peaks *peaks, double seconds)
 {
-    double end = sl_now() + seconds, first = time_call(c);
+    double end = sl_now() + seconds, first = time_work(c, c->work);
     size_t batch = (size_t)(batch_seconds / (first + 1e-9)) + 1;
     struct timing best = {.call = first};
-    double sum = 0;
+    double sum = 0, without = 0;
     size_t batches = 0;
     do {
-        double call = 0, limit = 0;
+        double call = 0, limit = 0, rest = 0;
         for (size_t i = 0; i < batch; i++)
-            call += time_call(c);
+            call += time_work(c, c->work);
+        for (size_t i = 0; c->without && i < batch; i++)
+            rest += time_work(c, c->without);
         for (size_t i = 0; peaks && i < batch; i++)
             limit += time_limit(c, peaks, i);
         best.call = least(best.call, call / (double)batch);
+        without = least(without, rest / (double)batch);
         best.limit = least(best.limit, limit / (double)batch);
         sum += call;
         batches++;
-    } while (sl_now() < end);
+    } while (sl_now() < end || best.call <= without);
+    best.call -= without;
     best.usual = sum / (double)(batch * batches);
     return best;
 }

@@ -6,12 +6,13 @@
 
 #include "runtime/base/arith.h"
 
-enum { MORE_GIB = 32, LARGE_CHUNK = 512, CONTEXT_STEP = 1024 };
+enum { MORE_GIB = 32, LARGE_CHUNK = 2048, CONTEXT_STEP = 1024 };
 
 static int measure_session(const struct sl_wish *w, size_t context, struct sl_session_size *size,
                            struct sluice_err *err)
 {
-    const struct sluice_session_opts opts = {.context = context, .chunk = w->chunk};
+    const struct sluice_session_opts opts = {
+        .context = context, .chunk = w->chunk, .multiplier = w->multiplier};
     const struct sl_sizing sizing = {
         .config = w->config,
         .session = &opts,
@@ -121,7 +122,7 @@ int sl_changes(struct sl_change changes[SL_CHANGES_MAX], const struct sl_forecas
         wish = f->wish;
         wish.chunk = LARGE_CHUNK;
         if (f->wish.chunk < LARGE_CHUNK)
-            n = add_change(changes, n, &wish, "--chunk 512", err);
+            n = add_change(changes, n, &wish, "--chunk 2048", err);
         wish = f->wish;
     }
     wish.container = NULL;

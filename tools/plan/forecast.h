@@ -14,6 +14,7 @@ struct sl_wish {
     uint64_t memory;
     unsigned threads; /* 0: those that the machine was measured with */
     size_t context, chunk;
+    enum sluice_multiplier multiplier;
     unsigned drives;
     struct sl_prices prices; /* zeros: not asked for */
 };

@@ -20,6 +20,7 @@ static int forecast_session(struct sl_forecast *f, struct sl_config *config,
         .threads = info->threads,
         .context = o->context ? o->context : tokens,
         .chunk = o->chunk,
+        .multiplier = o->multiplier,
         .drives = 1,
     };
     int status = sl_config_read(config, o->model, NULL);

@@ -6,8 +6,8 @@
 #include "runtime/base/err.h"
 #include "runtime/base/available.h"
 #include "runtime/container/container.h"
+#include "tools/common/engine_options.h"
 #include "tools/common/layers.h"
-#include "tools/common/options.h"
 #include "tools/common/status.h"
 #include "tools/plan/plan.h"
 #include "tools/verbs.h"
@@ -19,6 +19,7 @@ struct plan_options {
     int profile;
     uint64_t memory, context;
     size_t chunk;
+    enum sluice_multiplier multiplier;
     struct sl_prices prices;
     bool json;
 };
@@ -42,8 +43,9 @@ static const struct sl_option rows[] = {
      .help = "Tokens of context to make room for; default: 32k, or what the model was made for",
      .group = "Task"},
     {.name = "chunk", SL_FIELD(SL_COUNT, struct plan_options, chunk), .value = "N",
-     .fallback = "64", .low = 1, .high = 1048576,
+     .fallback = "512", .low = 1, .high = 1048576,
      .help = "Most prompt tokens computed in one pass", .group = "Task"},
+    SL_MULTIPLIER_ROW(struct plan_options, multiplier),
     {.name = "memory", SL_FIELD(SL_SIZE, struct plan_options, memory), .value = "SIZE",
      .help = "Memory that may be used; default: what is available, less the larger of 4 GiB and a "
              "tenth", .group = "Machine"},
@@ -128,6 +130,7 @@ static int open_plan(struct plan *p, const struct plan_options *o, struct sluice
         .memory = o->memory,
         .context = o->context ? o->context : smaller(DEFAULT_CONTEXT, p->config.context),
         .chunk = o->chunk,
+        .multiplier = o->multiplier,
         .drives = 1,
         .prices = o->prices,
     };
