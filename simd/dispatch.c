@@ -63,12 +63,13 @@ static any_fn *slot(const struct sl_ops *ops, size_t i)
 const char *sl_kernel_name(const struct sl_ops *ops, size_t i, const char **rung)
 {
     static const char *const names[] = {
-        "gemm",       "weights_bf16", "quantize_acts",    "quantize_groups",
-        "rmsnorm",    "layernorm",    "swiglu",           "axpy",
-        "add",        "sigmoid",      "rope_interleaved", "rope_half",
-        "hadamard",   "index_store",  "index_score",      "topk",
-        "kv_store",   "attend",       "attend_merge",     "attend_finish",
-        "fp8_decode", "bf16_decode",  "fit_scale",        "fit_codes",
+        "gemm",         "weights_bf16",  "quantize_acts",    "quantize_groups",
+        "rmsnorm",      "layernorm",     "swiglu",           "axpy",
+        "add",          "sigmoid",       "rope_interleaved", "rope_half",
+        "hadamard",     "index_store",   "index_score",      "topk",
+        "group_max",    "reach",         "kv_store",         "attend",
+        "attend_merge", "attend_finish", "fp8_decode",       "bf16_decode",
+        "fit_scale",    "fit_codes",
     };
     _Static_assert(sizeof names / sizeof *names == sizeof(struct sl_ops) / sizeof(any_fn *),
                    "a name for every slot");

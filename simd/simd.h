@@ -310,6 +310,17 @@ typedef void sl_index_score_fn(enum sl_cache type, const struct sl_index_query *
  */
 typedef void sl_topk_fn(const float *score, size_t n, size_t k, uint32_t *out);
 
+/*
+ * out[g] = the largest of score[g], score[g + groups], … for g in [0, groups); −infinity where
+ * there is no number.  GROUPS is a multiple of 16.  The k-th largest of these is never above the
+ * k-th largest score: a bar for the next.
+ */
+typedef void sl_group_max_fn(const float *score, size_t n, size_t groups, float *out);
+
+/* The scores that are ≥ BAR, and their indices, ascending.  Returns how many; INDEX and VALUE have
+ * room for n. */
+typedef size_t sl_reach_fn(const float *score, size_t n, float bar, uint32_t *index, float *value);
+
 /* Stores one token's latent and rope part as row S of a cache. */
 typedef void sl_kv_store_fn(const struct sl_kv *kv, size_t s, const float *latent,
                             const float *rope);
@@ -365,6 +376,8 @@ struct sl_ops {
     sl_index_store_fn *index_store;
     sl_index_score_fn *index_score;
     sl_topk_fn *topk;
+    sl_group_max_fn *group_max;
+    sl_reach_fn *reach;
     sl_kv_store_fn *kv_store;
     sl_attend_fn *attend;
     sl_attend_merge_fn *attend_merge;

@@ -9,8 +9,8 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
-    tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_sample \
-    tests/unit/test_quant
+    tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
+    tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
     tests/model/test_dense
@@ -168,6 +168,10 @@ tests_unit_test_moe_SOURCES = tests/unit/test_moe.c
 tests_unit_test_moe_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_moe_LDADD = libmoe.la libstream.la libmodel.la libcontainer.la libbase.la \
     libsimd.la $(cmocka_libs) -lm
+
+tests_unit_test_indexer_SOURCES = tests/unit/test_indexer.c
+tests_unit_test_indexer_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_indexer_LDADD = libattention.la libmodel.la libbase.la libsimd.la $(cmocka_libs) -lm
 
 tests_unit_test_sample_SOURCES = tests/unit/test_sample.c
 tests_unit_test_sample_CPPFLAGS = $(cmocka_cppflags)

@@ -33,7 +33,8 @@ libtools_la_SOURCES = \
     tools/measure/drive.h tools/measure/drive_private.h tools/measure/drive.c \
     tools/measure/drive_files.c tools/measure/drive_threads.c tools/measure/drive_uring.c \
     tools/measure/kernels.c tools/measure/kernels.h tools/measure/kernel_cases.h \
-    tools/measure/case_matrix.c tools/measure/case_attention.c tools/measure/case_vector.c \
+    tools/measure/case_matrix.c tools/measure/case_index.c tools/measure/case_attention.c \
+    tools/measure/case_vector.c \
     tools/measure/machine.c tools/measure/machine.h \
     tools/measure/pieces.h tools/measure/pieces.c \
     tools/plan/predict.h tools/plan/predict.c tools/plan/forecast.h tools/plan/forecast.c

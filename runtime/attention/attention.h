@@ -43,6 +43,19 @@ struct sl_hooks {
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
+enum { SL_QUERY_TILE = 8 }; /* queries scored together */
+
+/* Scores of a tile of queries, and what choosing by them needs. */
+struct sl_choice {
+    size_t stride, most_groups;
+    float *score;    /* [SL_QUERY_TILE][stride] */
+    float *largest;  /* [SL_QUERY_TILE][most_groups]: of groups of scores */
+    float *bar;      /* [SL_QUERY_TILE]: no score below is chosen */
+    uint32_t *index; /* [SL_QUERY_TILE][stride]: keys that reach the bar, */
+    float *value;    /* and their scores */
+    size_t *found;   /* how many they are, of each part of the keys of each query */
+};
+
 /* Scratch for one chunk, and for a tile of its tokens; all is taken from the session's arena. */
 struct sl_attention {
     const struct sl_config *config;
@@ -80,11 +93,9 @@ struct sl_attention {
     float *index_weight; /* [chunk][index_heads] */
     float *index_q;      /* [chunk][index_heads][index_dim] */
     int8_t *index_q_codes;
-    float *score;       /* [SL_QUERY_TILE][round_up(capacity, 16)] */
+    struct sl_choice choice;
     uint32_t *selected; /* [chunk][index_topk] */
 };
-
-enum { SL_QUERY_TILE = 8 }; /* queries scored together */
 
 /* Take memory from ARENA: what lasts, and what is of no use between two calls but for `selected`.
  * config, compute, types, chunk and capacity are set before. */

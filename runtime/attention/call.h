@@ -28,4 +28,31 @@ void sl_index_put_key(const struct sl_attention_call *call, size_t t);
 /* Chooses the keys of every sparse query of the call into a->selected. */
 void sl_index_select(const struct sl_attention_call *call);
 
+enum { SL_ITEM_KEYS = 1024 }; /* keys that one item of scoring goes over: a multiple of 16 */
+
+/* Consecutive queries at work. */
+struct sl_query_tile {
+    const struct sl_attention_call *call;
+    size_t first;  /* token of the chunk */
+    size_t n;      /* ≤ SL_QUERY_TILE */
+    size_t items;  /* pieces of SL_ITEM_KEYS keys that the last query sees */
+    size_t groups; /* groups of scores of each item, or 0 */
+};
+
+/* Keys that query I of the tile sees. */
+static inline size_t sl_visible(const struct sl_query_tile *tile, size_t i)
+{
+    return tile->call->position + tile->first + i + 1;
+}
+
+/* Into how many groups to divide the scores of each of a query's ITEMS items; 0: not worth it. */
+size_t sl_choice_groups(const struct sl_attention *a, size_t items);
+
+/* Takes a->choice from ARENA. */
+void sl_choice_take(struct sl_attention *a, struct sl_arena *arena);
+
+/* Chooses the keys of the tile's queries into a->selected, after scoring: a->choice.score, and
+ * `largest` if there are groups, those of an item beside each other. */
+void sl_choose(const struct sl_query_tile *tile);
+
 #endif

@@ -10,8 +10,6 @@
 #include "runtime/attention/call.h"
 #include "runtime/base/arith.h"
 
-enum { KEYS_PER_ITEM = 1024 };
-
 static bool rotates(const struct sl_attention *a)
 {
     uint32_t dim = a->config->index_dim;
@@ -63,65 +61,48 @@ static void prepare_work(void *arg, size_t begin, size_t end, unsigned thread)
             prepare_query(call->a, t);
 }
 
-/* A tile of consecutive queries. */
-struct tile {
-    const struct sl_attention_call *call;
-    size_t first;     /* token of the chunk */
-    size_t key_items; /* pieces of KEYS_PER_ITEM keys that the last query sees */
-    size_t stride;    /* floats per score row */
-};
-
-static void score_work(void *arg, size_t begin, size_t end, unsigned thread)
+/* Scores keys [s0, s1) for query I of the tile, and finds the largest of their groups. */
+static void score_keys(const struct sl_query_tile *tile, size_t i, size_t s0, size_t s1)
 {
-    const struct tile *tile = arg;
     const struct sl_attention *a = tile->call->a;
     const struct sl_config *c = a->config;
-    (void)thread;
-    for (size_t item = begin; item < end; item++) {
-        size_t i = item / tile->key_items, t = tile->first + i;
-        size_t visible = tile->call->position + t + 1;
-        size_t s0 = item % tile->key_items * KEYS_PER_ITEM;
-        struct sl_index_query query = {
-            .q = a->index_q_codes + t * c->index_heads * c->index_dim,
-            .f = a->index_q + t * c->index_heads * c->index_dim,
-            .weight = a->index_weight + t * c->index_heads,
-            .heads = c->index_heads,
-            .dim = c->index_dim,
-        };
-        if (s0 < visible)
-            a->compute->ops->index_score(a->types.index, &query, tile->call->cache->keys, s0,
-                                         sl_min(s0 + KEYS_PER_ITEM, visible),
-                                         a->score + i * tile->stride);
-    }
+    size_t t = tile->first + i, item = s0 / SL_ITEM_KEYS;
+    float *score = a->choice.score + i * a->choice.stride;
+    const struct sl_index_query query = {
+        .q = a->index_q_codes + t * c->index_heads * c->index_dim,
+        .f = a->index_q + t * c->index_heads * c->index_dim,
+        .weight = a->index_weight + t * c->index_heads,
+        .heads = c->index_heads,
+        .dim = c->index_dim,
+    };
+    a->compute->ops->index_score(a->types.index, &query, tile->call->cache->keys, s0, s1, score);
+    a->compute->ops->group_max(score + s0, s1 - s0, tile->groups,
+                               a->choice.largest + i * a->choice.most_groups + item * tile->groups);
 }
 
-static void topk_work(void *arg, size_t begin, size_t end, unsigned thread)
+/* Items with the same keys lie beside each other. */
+static void score_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
-    const struct tile *tile = arg;
-    const struct sl_attention *a = tile->call->a;
+    const struct sl_query_tile *tile = arg;
     (void)thread;
-    for (size_t i = begin; i < end; i++) {
-        size_t t = tile->first + i;
-        a->compute->ops->topk(a->score + i * tile->stride, tile->call->position + t + 1,
-                              a->config->index_topk, a->selected + t * a->config->index_topk);
+    for (size_t item = begin; item < end; item++) {
+        size_t i = item % tile->n, s0 = item / tile->n * SL_ITEM_KEYS;
+        score_keys(tile, i, s0, sl_max(s0, sl_min(s0 + SL_ITEM_KEYS, sl_visible(tile, i))));
     }
 }
 
 static void select_tile(const struct sl_attention_call *call, size_t first, size_t n)
 {
     const struct sl_attention *a = call->a;
-    struct tile tile = {
-        .call = call,
-        .first = first,
-        .key_items = sl_ceil_div(call->position + first + n, KEYS_PER_ITEM),
-        .stride = sl_round_up(a->capacity, SL_KEY_PANEL),
-    };
-    size_t panels = sl_ceil_div(call->position + first + n, SL_KEY_PANEL);
-    sl_team_run(&a->compute->team, n * tile.key_items, 1, score_work, &tile);
+    struct sl_query_tile tile = {.call = call, .first = first, .n = n};
+    size_t keys = sl_visible(&tile, n - 1), panels = sl_ceil_div(keys, SL_KEY_PANEL);
+    tile.items = sl_ceil_div(keys, SL_ITEM_KEYS);
+    tile.groups = sl_choice_groups(a, tile.items);
+    sl_team_run(&a->compute->team, n * tile.items, 1, score_work, &tile);
     sl_meter_bytes(a->compute->meter,
                    panels * sl_key_panel_bytes(a->types.index, a->config->index_dim));
     sl_meter_lap(a->compute->meter, SLUICE_PART_INDEXER);
-    sl_team_run(&a->compute->team, n, 1, topk_work, &tile);
+    sl_choose(&tile);
     sl_meter_lap(a->compute->meter, SLUICE_PART_TOPK);
 }
 

@@ -2,4 +2,4 @@
 noinst_LTLIBRARIES += libattention.la
 libattention_la_SOURCES = \
     runtime/attention/attention.h runtime/attention/call.h runtime/attention/cache.c \
-    runtime/attention/indexer.c runtime/attention/mla.c
+    runtime/attention/indexer.c runtime/attention/choose.c runtime/attention/mla.c

@@ -100,8 +100,7 @@ void sl_attention_take_scratch(struct sl_attention *a, struct sl_arena *arena)
     a->index_weight = sl_arena_take(arena, n * c->index_heads, sizeof(float));
     a->index_q = sl_arena_take(arena, n * index, sizeof(float));
     a->index_q_codes = sl_arena_take(arena, n, index);
-    a->score = sl_arena_take(arena, sl_round_up(a->capacity, SL_KEY_PANEL) * SL_QUERY_TILE,
-                             sizeof(float));
+    sl_choice_take(a, arena);
     a->selected = sl_arena_take(arena, n * c->index_topk, sizeof(uint32_t));
 }
 

@@ -31,6 +31,8 @@ enum {
     SL_HEAD_TILE = 4,
     SL_VALUE_TILE = 4,
     SL_COLUMN_TILE = 1,
+    SL_SCORE_HEADS = 4,
+    SL_SCORE_PANELS = 1,
     SL_PEAK_SUMS = 5
 };
 

@@ -21,6 +21,8 @@ sl_hadamard_fn sl_ref_hadamard;
 sl_index_store_fn sl_ref_index_store;
 sl_index_score_fn sl_ref_index_score;
 sl_topk_fn sl_ref_topk;
+sl_group_max_fn sl_ref_group_max;
+sl_reach_fn sl_ref_reach;
 sl_kv_store_fn sl_ref_kv_store;
 sl_attend_fn sl_ref_attend;
 sl_attend_merge_fn sl_ref_attend_merge;

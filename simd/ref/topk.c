@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Exact top-k by radix selection on an order-preserving integer image of the scores. */
+/* Exact top-k by radix selection on an order-preserving integer image of the scores; and what makes
+ * few scores of many, without losing any of the k largest. */
 #include <string.h>
 
 #include "simd/ref/ref.h"
@@ -52,4 +53,24 @@ void sl_ref_topk(const float *score, size_t n, size_t k, uint32_t *out)
             *out++ = (uint32_t)i;
         }
     }
+}
+
+void sl_ref_group_max(const float *score, size_t n, size_t groups, float *out)
+{
+    for (size_t g = 0; g < groups; g++) {
+        out[g] = -__builtin_inff();
+        for (size_t i = g; i < n; i += groups)
+            out[g] = score[i] > out[g] ? score[i] : out[g];
+    }
+}
+
+size_t sl_ref_reach(const float *score, size_t n, float bar, uint32_t *index, float *value)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++)
+        if (score[i] >= bar) {
+            value[found] = score[i];
+            index[found++] = (uint32_t)i;
+        }
+    return found;
 }

@@ -33,6 +33,7 @@
  *   SL_GEMM_TILE SL_GEMM_PANELS   how many vectors (4 or 8), and panels for each,
  *   SL_HEAD_TILE SL_VALUE_TILE SL_COLUMN_TILE   heads, parts of a value, and vectors of keys or
  *                          values for each of SL_HEAD_TILE heads the registers have room for
+ *   SL_SCORE_HEADS SL_SCORE_PANELS   index heads times key panels: loads serve many products,
  *   SL_STREAMS             panels that one vector is multiplied by at a time,
  *   SL_AHEAD               and how many bytes ahead they are fetched into the second cache, or 0
  *   SL_PEAK_SUMS           independent sums that hide the latency of vw_dot() and vf_fma()

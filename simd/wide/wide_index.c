@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The lightning indexer: storing keys in panels of 16 and scoring them.  Lanes are keys; a block of
- * panels stays in the first-level cache while all heads pass over it, SL_HEAD_TILE at a time. */
+/* The lightning indexer: storing keys in panels of 16 and scoring them.  Lanes are keys.  All heads
+ * pass over SL_SCORE_PANELS panels, SL_SCORE_HEADS at a time: a load of keys serves that many
+ * heads, a load of a head's codes that many panels. */
 #include "simd/ref/codes.h"
 #include "simd/wide/wide_kernels.h"
 
-enum { BLOCK = 8 }; /* panels: 16 KiB of INT8 keys of 128 dimensions */
+enum { MOST_HEADS = 64 }; /* whose sums of codes are kept */
 
 /* Codes of x[0..n) into lane LANE of a panel: 4 of them lie together, 64 bytes apart. */
 static void store_codes(const float *x, size_t n, float inverse, uint8_t *panel, size_t lane)
@@ -37,65 +38,109 @@ void SL_WIDE(index_store)(enum sl_cache type, const float *x, size_t dim, uint8_
     }
 }
 
-/* Sum of N codes, a multiple of 4. */
+/* Σ of N codes. */
 static int32_t code_sum(const int8_t *q, size_t n)
 {
-    int32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
+    size_t whole = n / 64 * 64;
+    vi ones = vi_set(0x01010101), acc = vi_set(vw_bias((int32_t)(whole / 16)));
+    for (size_t i = 0; i < whole; i += 64)
+        acc = vw_dot(acc, vw_load(q + i), ones);
+    int32_t sum = vi_sum(acc);
+    for (size_t i = whole; i < n; i++)
         sum += q[i];
     return sum;
 }
 
-/* acc + Σ of TILE heads from H on, in order. */
-SL_INLINE vf add_heads(const struct sl_index_query *query, const uint8_t *panel, size_t h,
-                       const int32_t *sum, size_t tile, vf acc)
-{
-    size_t dim = query->dim;
-    const int8_t *q = query->q + h * dim;
-    vi dot[SL_HEAD_TILE];
-    SL_UNROLL
-    for (size_t t = 0; t < tile; t++)
-        dot[t] = vi_set(vw_bias(sum[t]));
-    for (size_t k = 0; k < dim; k += 4) {
-        vw key = vw_load(panel + k * SL_KEY_PANEL);
-        SL_UNROLL
-        for (size_t t = 0; t < tile; t++)
-            dot[t] = vw_dot(dot[t], key, vx_load4(q + t * dim + k));
-    }
-    SL_UNROLL
-    for (size_t t = 0; t < tile; t++)
-        acc = vf_fma(vi_to_f(vi_max(dot[t], vi_set(0))), vf_set(query->weight[h + t]), acc);
-    return acc;
-}
+/* Some heads of a query. */
+struct heads {
+    const int8_t *q; /* [n][dim] */
+    const float *weight;
+    size_t n, dim;
+    int32_t sum[MOST_HEADS]; /* of their codes */
+};
 
-/* Scores of PANELS panels before the keys' scales. */
-static void score_block(const struct sl_index_query *query, const uint8_t *keys, size_t panels,
-                        float *score)
+/* acc[p] += TILE heads from H on, in order, for PANELS panels that lie BYTES apart. */
+SL_INLINE void add_heads(const struct heads *heads, size_t h, size_t tile, const uint8_t *panel,
+                         size_t bytes, size_t panels, vf *acc)
 {
-    size_t bytes = sl_key_panel_bytes(SL_CACHE_INT8, query->dim);
+    size_t dim = heads->dim;
+    const int8_t *q = heads->q + h * dim;
+    vi dot[SL_SCORE_HEADS][SL_SCORE_PANELS];
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++)
+        SL_UNROLL
     for (size_t p = 0; p < panels; p++)
-        vf_store(score + p * SL_KEY_PANEL, vf_set(0));
-    for (size_t h = 0, tile; h < query->heads; h += tile) {
-        int32_t sum[SL_HEAD_TILE];
-        tile = query->heads - h < SL_HEAD_TILE ? 1 : SL_HEAD_TILE;
-        for (size_t t = 0; t < tile; t++)
-            sum[t] = code_sum(query->q + (h + t) * query->dim, query->dim);
-        for (size_t p = 0; p < panels; p++) {
-            float *at = score + p * SL_KEY_PANEL;
-            vf acc = vf_load(at);
-            acc = tile == 1 ? add_heads(query, keys + p * bytes, h, sum, 1, acc)
-                            : add_heads(query, keys + p * bytes, h, sum, SL_HEAD_TILE, acc);
-            vf_store(at, acc);
+        dot[t][p] = vi_set(vw_bias(heads->sum[h + t]));
+    for (size_t k = 0; k < dim; k += 4) {
+        vw key[SL_SCORE_PANELS];
+        SL_UNROLL
+        for (size_t p = 0; p < panels; p++)
+            key[p] = vw_load(panel + p * bytes + k * SL_KEY_PANEL);
+        SL_UNROLL
+        for (size_t t = 0; t < tile; t++) {
+            vi four = vx_load4(q + t * dim + k);
+            SL_UNROLL
+            for (size_t p = 0; p < panels; p++)
+                dot[t][p] = vw_dot(dot[t][p], key[p], four);
         }
     }
+    SL_UNROLL
+    for (size_t t = 0; t < tile; t++) {
+        vf weight = vf_set(heads->weight[h + t]);
+        SL_UNROLL
+        for (size_t p = 0; p < panels; p++)
+            acc[p] = vf_fma(vi_to_f(vi_max(dot[t][p], vi_set(0))), weight, acc[p]);
+    }
+}
+
+/* score += all heads, for PANELS panels that lie BYTES apart.  Meanwhile as many of those behind
+ * them are fetched, some for each tile of heads: the processor itself does not look far enough. */
+SL_INLINE void score_tile(const struct heads *heads, const uint8_t *panel, size_t bytes,
+                          size_t panels, float *score)
+{
+    const uint8_t *next = panel + panels * bytes;
+    size_t share = panels * bytes * SL_SCORE_HEADS / heads->n, h = 0;
+    vf acc[SL_SCORE_PANELS];
+    SL_UNROLL
+    for (size_t p = 0; p < panels; p++)
+        acc[p] = vf_load(score + p * SL_KEY_PANEL);
+    for (; h + SL_SCORE_HEADS <= heads->n; h += SL_SCORE_HEADS, next += share) {
+        for (size_t i = 0; i < share; i += 64)
+            __builtin_prefetch(next + i);
+        add_heads(heads, h, SL_SCORE_HEADS, panel, bytes, panels, acc);
+    }
+    for (; h < heads->n; h++)
+        add_heads(heads, h, 1, panel, bytes, panels, acc);
+    SL_UNROLL
+    for (size_t p = 0; p < panels; p++)
+        vf_store(score + p * SL_KEY_PANEL, acc[p]);
+}
+
+/* Score += some heads, for PANELS panels. */
+static void score_heads(const struct heads *heads, const uint8_t *keys, size_t panels, float *score)
+{
+    size_t bytes = sl_key_panel_bytes(SL_CACHE_INT8, heads->dim), p = 0;
+    for (; p + SL_SCORE_PANELS <= panels; p += SL_SCORE_PANELS)
+        score_tile(heads, keys + p * bytes, bytes, SL_SCORE_PANELS, score + p * SL_KEY_PANEL);
+    for (; p < panels; p++)
+        score_tile(heads, keys + p * bytes, bytes, 1, score + p * SL_KEY_PANEL);
 }
 
 static void score_int8(const struct sl_index_query *query, const uint8_t *keys, size_t panels,
                        float *score)
 {
     size_t bytes = sl_key_panel_bytes(SL_CACHE_INT8, query->dim);
-    for (size_t p = 0; p < panels; p += BLOCK)
-        score_block(query, keys + p * bytes, sl_least(panels - p, BLOCK), score + p * SL_KEY_PANEL);
+    for (size_t p = 0; p < panels; p++)
+        vf_store(score + p * SL_KEY_PANEL, vf_set(0));
+    for (size_t h = 0; h < query->heads; h += MOST_HEADS) {
+        struct heads heads = {.q = query->q + h * query->dim,
+                              .weight = query->weight + h,
+                              .n = sl_least(query->heads - h, MOST_HEADS),
+                              .dim = query->dim};
+        for (size_t i = 0; i < heads.n; i++)
+            heads.sum[i] = code_sum(heads.q + i * heads.dim, heads.dim);
+        score_heads(&heads, keys, panels, score);
+    }
     for (size_t p = 0; p < panels; p++, keys += bytes) {
         vf scale = vf_load(keys + query->dim * SL_KEY_PANEL);
         vf_store(score + p * SL_KEY_PANEL, vf_mul(vf_load(score + p * SL_KEY_PANEL), scale));

@@ -25,6 +25,8 @@ sl_hadamard_fn SL_WIDE(hadamard);
 sl_index_store_fn SL_WIDE(index_store);
 sl_index_score_fn SL_WIDE(index_score);
 sl_topk_fn SL_WIDE(topk);
+sl_group_max_fn SL_WIDE(group_max);
+sl_reach_fn SL_WIDE(reach);
 sl_kv_store_fn SL_WIDE(kv_store);
 sl_attend_fn SL_WIDE(attend);
 sl_attend_fn SL_WIDE(attend_int8); /* what attend does with an INT8 cache */

@@ -22,6 +22,8 @@ enum {
     SL_HEAD_TILE = 8,
     SL_VALUE_TILE = 8,
     SL_COLUMN_TILE = 2,
+    SL_SCORE_HEADS = 4,
+    SL_SCORE_PANELS = 4,
     SL_PEAK_SUMS = 12
 };
 

@@ -401,6 +401,39 @@ static int by_index(const void *a, const void *b)
     return i < j ? -1 : i > j;
 }
 
+/* The largest of each group, and a bar that K of them reach: no score of the WANTED is below. */
+static void check_few(const float *score, size_t n, size_t k, const uint32_t *want)
+{
+    enum { GROUPS = 48 };
+    float max[GROUPS], *value = take(n, 4);
+    uint32_t *index = take(n, 4), best[GROUPS];
+    ops->group_max(score, n, GROUPS, max);
+    for (size_t g = 0; g < GROUPS; g++) {
+        float largest = -INFINITY;
+        for (size_t i = g; i < n; i += GROUPS)
+            largest = fmaxf(largest, score[i]);
+        expect(max[g] == largest, "n %zu: largest of group %zu", n, g);
+    }
+    float bar = -INFINITY;
+    if (k <= GROUPS) {
+        ops->topk(max, GROUPS, k, best);
+        bar = max[best[0]];
+        for (size_t j = 1; j < k; j++)
+            bar = fminf(bar, max[best[j]]);
+    }
+    size_t found = ops->reach(score, n, bar, index, value), at = 0, wanted = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!(score[i] >= bar))
+            continue;
+        expect(at < found && index[at] == i && value[at] == score[i], "n %zu: %zu reaches", n, i);
+        wanted += wanted < k && want[wanted] == i;
+        at++;
+    }
+    expect(at == found, "n %zu: %zu reach, not %zu", n, at, found);
+    expect(bar == -INFINITY || wanted == k, "n %zu k %zu: the bar is too high", n, k);
+    free(value), free(index);
+}
+
 static void check_topk(void)
 {
     enum { MAX = 5000 };
@@ -430,6 +463,7 @@ static void check_topk(void)
                 qsort(want, k, sizeof *want, by_index);
                 ops->topk(score, n, k, got);
                 expect(memcmp(want, got, k * sizeof *want) == 0, "n %zu k %zu mode %d", n, k, mode);
+                check_few(score, n, k, want);
             }
         }
 }

@@ -173,14 +173,18 @@ static float one_score(enum scores kind, size_t i)
     return f;
 }
 
+static void fill_scores(float *score, size_t n, enum scores kind)
+{
+    for (size_t i = 0; i < n; i++)
+        score[i] = one_score(kind, i);
+}
+
 static bool prepare_topk(struct trial *t)
 {
     size_t n = arg(t, TOPK_N), k = topk_of(t);
     if (k > n)
         return false;
-    float *score = input(t, "score", KIND_FLOATS, n);
-    for (size_t i = 0; i < n; i++)
-        score[i] = one_score((enum scores)arg(t, TOPK_SCORES), i);
+    fill_scores(input(t, "score", KIND_FLOATS, n), n, (enum scores)arg(t, TOPK_SCORES));
     output(t, "out", KIND_WORDS, k);
     return true;
 }
@@ -188,6 +192,56 @@ static bool prepare_topk(struct trial *t)
 static void run_topk(const struct sl_ops *ops, const struct trial *t)
 {
     ops->topk(at(t, 0), arg(t, TOPK_N), topk_of(t), at(t, 1));
+}
+
+/* ---- few scores of many --------------------------------------------------------------------- */
+
+enum { FEW_N, FEW_SCORES, FEW_OWN };
+
+static bool prepare_group_max(struct trial *t)
+{
+    size_t n = arg(t, FEW_N);
+    fill_scores(input(t, "score", KIND_FLOATS, n), n, (enum scores)arg(t, FEW_SCORES));
+    output(t, "out", KIND_FLOATS, arg(t, FEW_OWN));
+    return true;
+}
+
+static void run_group_max(const struct sl_ops *ops, const struct trial *t)
+{
+    ops->group_max(at(t, 0), arg(t, FEW_N), arg(t, FEW_OWN), at(t, 1));
+}
+
+enum bar { BAR_SOME, BAR_NONE, BAR_ALL, BAR_ZERO, BAR_FEW, BARS };
+
+/* BAR_SOME: one of the scores; BAR_FEW: one in fifty random scores reaches it. */
+static float bar_of(const struct trial *t)
+{
+    const float *score = (const float *)(const void *)t->buffer[0].before;
+    static const float bars[BARS] = {
+        [BAR_NONE] = INFINITY, [BAR_ALL] = -INFINITY, [BAR_ZERO] = -0.0f, [BAR_FEW] = 0.96f};
+    enum bar bar = (enum bar)arg(t, FEW_OWN);
+    return bar == BAR_SOME && arg(t, FEW_N) > 0 ? score[arg(t, FEW_N) / 2] : bars[bar];
+}
+
+static bool prepare_reach(struct trial *t)
+{
+    size_t n = arg(t, FEW_N), found = 0;
+    float *score = input(t, "score", KIND_FLOATS, n);
+    fill_scores(score, n, (enum scores)arg(t, FEW_SCORES));
+    for (size_t i = 0; i < n; i++)
+        found += score[i] >= bar_of(t);
+    output(t, "index", KIND_WORDS, n);
+    set_rule(t, found, n - found, RULE_ANY);
+    output(t, "value", KIND_FLOATS, n);
+    set_rule(t, found, n - found, RULE_ANY);
+    output(t, "found", KIND_WORDS, 1);
+    return true;
+}
+
+static void run_reach(const struct sl_ops *ops, const struct trial *t)
+{
+    uint32_t *found = at(t, 3);
+    *found = (uint32_t)ops->reach(at(t, 0), arg(t, FEW_N), bar_of(t), at(t, 1), at(t, 2));
 }
 
 /* ---- table ---------------------------------------------------------------------------------- */
@@ -202,6 +256,8 @@ static const long real_topk[][AXES] = {
     {163840, 2048, SCORES_RANDOM}, {163840, 2048, SCORES_FEW}, {163840, 2048, SCORES_ZEROS},
     {163839, 2048, SCORES_ANY}, {32768, 2048, SCORES_RANDOM}, {4096, 2048, SCORES_RANDOM},
 };
+static const long real_group_max[][AXES] = {{1024, SCORES_RANDOM, 32}};
+static const long real_reach[][AXES] = {{131072, SCORES_RANDOM, BAR_FEW}};
 
 const struct kernel index_kernels[] = {
     {"index_store",
@@ -209,8 +265,9 @@ const struct kernel index_kernels[] = {
       {"key", EVERY, 0, MORE(0, 1, 7, 15, 16, 33)}, {"values", EVERY, VALUES_KINDS, NULL, 0}},
      REAL(real_store), prepare_index_store, run_index_store, NULL},
     {"index_score",
-     {TYPES, {"heads", EVERY, 0, MORE(1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 17)},
-      {"dim", EVERY, 0, MORE(4, 12, 32, 128)}, {"keys", EVERY, 34, MORE(127, 128, 129, 145)},
+     {TYPES, {"heads", EVERY, 0, MORE(1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 17, 64, 67)},
+      {"dim", EVERY, 0, MORE(4, 12, 32, 68, 128)},
+      {"keys", EVERY, 34, MORE(48, 49, 64, 80, 113, 127, 128, 129, 145)},
       {"start", SOME, 0, MORE(0, 16, 48)}, {"values", SOME, VALUES_KINDS, NULL, 0}},
      REAL(real_score), prepare_index_score, run_index_score, score_operations},
     {"topk",
@@ -218,6 +275,14 @@ const struct kernel index_kernels[] = {
       {"k", EVERY, 5, MORE(15, 16, 17, 33, 500, ALL, BUT_ONE, HALF, THIRD)},
       {"scores", EVERY, SCORES_KINDS, NULL, 0}},
      REAL(real_topk), prepare_topk, run_topk, NULL},
+    {"group_max",
+     {{"n", EVERY, 70, MORE(127, 1000, 1023, 1024)}, {"scores", EVERY, SCORES_KINDS, NULL, 0},
+      {"groups", EVERY, 0, MORE(16, 32, 48, 512)}},
+     REAL(real_group_max), prepare_group_max, run_group_max, NULL},
+    {"reach",
+     {{"n", EVERY, 70, MORE(127, 128, 129, 200, 1000)}, {"scores", EVERY, SCORES_KINDS, NULL, 0},
+      {"bar", EVERY, BARS, NULL, 0}},
+     REAL(real_reach), prepare_reach, run_reach, NULL},
     {0},
 };
 /* clang-format on */

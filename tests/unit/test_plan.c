@@ -242,10 +242,10 @@ static void prompts_are_sums(void **unused)
         keys += position + 1 > 16 ? position + 1 : 0;
     }
     near(s.part_seconds[SLUICE_PART_ATTENTION] * 20, rows * 2 * 7.04);
-    near(s.part_seconds[SLUICE_PART_TOPK] * 20, keys * 4 / 10 / 2); /* 14 queries, 2 threads */
+    near(s.part_seconds[SLUICE_PART_TOPK] * 20, keys * 4 / 10);
     near(s.part_seconds[SLUICE_PART_INDEXER] * 20, keys * 4 * 4 * 32 / 1000);
-    s = sl_predict_prompt(&k, &p, 20, 3); /* 21 + 22 + 23 keys; one thread chooses twice */
-    near(s.part_seconds[SLUICE_PART_TOPK] * 3, 4 * 66 / 10.0 * 2 / 3);
+    s = sl_predict_prompt(&k, &p, 20, 3); /* 21 + 22 + 23 keys */
+    near(s.part_seconds[SLUICE_PART_TOPK] * 3, 4 * 66 / 10.0);
     k.chunk = 20;
     struct sl_speed first = sl_predict_prompt(&k, &p, 0, 20);
     struct sl_speed second = sl_predict_prompt(&k, &p, 20, 20);

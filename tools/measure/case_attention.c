@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sparse attention at depth 131,072: scoring the keys, choosing among them, attending. */
+/* Attention at depth 131,072 to the keys that an indexer chose. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,9 +9,6 @@
 enum {
     KEYS = 131072,
     TOPK = 2048,
-    INDEX_HEADS = 64,
-    INDEX_DIM = 128,
-    KEYS_PER_ITEM = 1024, /* as runtime/attention/ divides the work */
     HEADS = 128,
     LATENT = 512,
     ROPE = 64,
@@ -22,94 +19,6 @@ enum {
 static const char *plural(size_t n)
 {
     return n == 1 ? "query" : "queries";
-}
-
-/* ---- scores --------------------------------------------------------------------------------- */
-
-static size_t key_items(const struct sl_score_data *d)
-{
-    return sl_ceil_div(d->keys, KEYS_PER_ITEM);
-}
-
-static void score_work(void *arg, size_t begin, size_t end, unsigned thread)
-{
-    const struct sl_call *c = arg;
-    const struct sl_score_data *d = &c->score;
-    (void)thread;
-    for (size_t item = begin; item < end; item++) {
-        size_t t = item / key_items(d), s0 = item % key_items(d) * KEYS_PER_ITEM;
-        struct sl_index_query query = {
-            .q = d->q + t * INDEX_HEADS * INDEX_DIM,
-            .weight = d->weight + t * INDEX_HEADS,
-            .heads = INDEX_HEADS,
-            .dim = INDEX_DIM,
-        };
-        c->ops->index_score(SL_CACHE_INT8, &query, d->panels, s0,
-                            sl_min(s0 + KEYS_PER_ITEM, d->keys), d->score + t * d->keys);
-    }
-}
-
-static void topk_work(void *arg, size_t begin, size_t end, unsigned thread)
-{
-    const struct sl_call *c = arg;
-    const struct sl_score_data *d = &c->score;
-    (void)thread;
-    for (size_t t = begin; t < end; t++)
-        c->ops->topk(d->score + t * d->keys, d->keys, d->topk, d->index + t * d->topk);
-}
-
-static void take_scores(struct sl_call *c, struct sl_arena *arena)
-{
-    struct sl_score_data *d = &c->score;
-    d->keys = sl_round_up(KEYS / c->shrink, SL_KEY_PANEL);
-    d->topk = TOPK / c->shrink;
-    d->panels = sl_arena_take(arena, sl_ceil_div(d->keys, SL_KEY_PANEL),
-                              sl_key_panel_bytes(SL_CACHE_INT8, INDEX_DIM));
-    d->q = sl_arena_take(arena, c->n, INDEX_HEADS * INDEX_DIM);
-    d->weight = sl_arena_take(arena, c->n * INDEX_HEADS, sizeof(float));
-    d->score = sl_arena_take(arena, c->n * sl_round_up(d->keys, SL_KEY_PANEL), sizeof(float));
-    d->index = sl_arena_take(arena, c->n * d->topk, sizeof(uint32_t));
-}
-
-static void lay_scores(struct sl_call *c, struct sl_arena *arena)
-{
-    struct sl_score_data *d = &c->score;
-    take_scores(c, arena);
-    c->work = score_work;
-    c->items = c->n * key_items(d);
-    c->amount = c->dots = (double)(c->n * d->keys * INDEX_HEADS * INDEX_DIM);
-    snprintf(c->shape, sizeof c->shape, "%zu keys, %d heads × %d, %zu %s", d->keys, INDEX_HEADS,
-             INDEX_DIM, c->n, plural(c->n));
-}
-
-/* Choosing waits for the scores: their making is its measure. */
-static void lay_topk(struct sl_call *c, struct sl_arena *arena)
-{
-    lay_scores(c, arena);
-    c->producer = c->work;
-    c->producer_items = c->items;
-    c->work = topk_work;
-    c->items = c->n;
-    c->amount = (double)(c->n * c->score.keys);
-    c->dots = 0;
-    snprintf(c->shape, sizeof c->shape, "%zu of %zu, %zu %s", c->score.topk, c->score.keys, c->n,
-             plural(c->n));
-}
-
-static void fill_scores(struct sl_call *c)
-{
-    struct sl_score_data *d = &c->score;
-    float key[INDEX_DIM], query[INDEX_DIM], unused;
-    for (size_t s = 0; s < d->keys; s++) {
-        sl_random_floats(s, 1, key, INDEX_DIM);
-        c->ops->index_store(SL_CACHE_INT8, key, INDEX_DIM, d->panels, s);
-    }
-    for (size_t i = 0; i < c->n * INDEX_HEADS; i++) {
-        sl_random_floats(~i, 1, query, INDEX_DIM);
-        c->ops->quantize_groups(query, INDEX_DIM, INDEX_DIM, d->q + i * INDEX_DIM, &unused);
-    }
-    sl_random_floats(1, 0x1p-12f, d->weight, c->n * INDEX_HEADS);
-    sl_team_run(&c->team, c->n * key_items(d), 1, score_work, c);
 }
 
 /* ---- attention ------------------------------------------------------------------------------ */
@@ -313,10 +222,6 @@ static void fill_attend(struct sl_call *c)
 
 /* clang-format off */
 const struct sl_kernel_case sl_attention_cases[] = {
-    {"index_score int8", "GMAC/s",   1,  NULL, lay_scores, fill_scores},
-    {"index_score int8", "GMAC/s",   32, NULL, lay_scores, fill_scores},
-    {"topk",             "Gscore/s", 1,  NULL, lay_topk,   fill_scores},
-    {"topk",             "Gscore/s", 32, NULL, lay_topk,   fill_scores},
     {"attend int8",      "GMAC/s",   1,  &whole, lay_attend, fill_attend},
     {"attend int8",      "GMAC/s",   32, &whole, lay_attend, fill_attend},
     {"attend int8 rows", "GB/s",     1,  NULL, lay_rows, fill_attend},

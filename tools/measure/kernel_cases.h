@@ -19,13 +19,20 @@ struct sl_matrix_data {
 };
 
 /* Index keys and queries, scores and what is chosen by them. */
-struct sl_score_data {
+struct sl_index_data {
     size_t keys, topk;
+    size_t groups; /* of the scores that an item of the work makes */
     uint8_t *panels;
-    int8_t *q;       /* [n][heads · dim] */
-    float *weight;   /* [n][heads] */
-    float *score;    /* [n][keys] */
-    uint32_t *index; /* [n][topk] */
+    int8_t *q;         /* [n][heads · dim] */
+    float *weight;     /* [n][heads] */
+    float *score;      /* [n][keys] */
+    float *largest;    /* [n][items][groups] */
+    float *bar;        /* [n] */
+    uint32_t *reached; /* [n][keys]: which reach the bar, in parts; and their scores: */
+    float *value;
+    uint32_t *chosen;          /* [n][topk] */
+    size_t first, tile, parts; /* queries at work, and parts of each one's keys */
+    size_t *found;             /* [tile][parts] */
 };
 
 /* A cache, selections of its rows, absorbed queries. */
@@ -64,6 +71,7 @@ struct sl_call {
     size_t shrink; /* to divide sizes by */
     char shape[96];
     sl_work_fn *work;
+    void (*run)(struct sl_call *); /* or several phases, instead of `work` */
     sl_work_fn *without; /* what of it does not count: a phase of as many items; or NULL */
     size_t items, grain;
     double amount;        /* in the case's unit */
@@ -76,12 +84,11 @@ struct sl_call {
     size_t inputs, outputs; /* bytes in caches: read from `in`, write to `spare`; the slower one */
     const uint8_t *in;
     uint8_t *spare;
-    sl_work_fn *producer; /* what makes its input, a phase of … */
-    size_t producer_items;
+    void (*producer)(struct sl_call *); /* makes its input */
 
     union {
         struct sl_matrix_data matrix;
-        struct sl_score_data score;
+        struct sl_index_data index;
         struct sl_attend_data attend;
         struct sl_vector_data vector;
     };
@@ -98,7 +105,8 @@ struct sl_kernel_case {
 };
 
 /* {0} behind the last. */
-extern const struct sl_kernel_case sl_matrix_cases[], sl_attention_cases[], sl_vector_cases[];
+extern const struct sl_kernel_case sl_matrix_cases[], sl_index_cases[], sl_attention_cases[],
+    sl_vector_cases[];
 
 /* Reproducible noise: N bytes; N floats in (−SIZE, SIZE). */
 void sl_random_bytes(uint64_t seed, void *out, size_t n);

@@ -117,7 +117,7 @@ static double time_vectors(const struct sl_call *c, const struct sl_peaks *peaks
 static double time_producer(struct sl_call *c)
 {
     double start = sl_now();
-    sl_team_run(&c->team, c->producer_items, 1, c->producer, c);
+    c->producer(c);
     return sl_now() - start;
 }
 
@@ -157,7 +157,10 @@ struct timing {
 static double time_work(struct sl_call *c, sl_work_fn *work)
 {
     double start = sl_now();
-    sl_team_run(&c->team, c->items, c->grain, work, c);
+    if (work)
+        sl_team_run(&c->team, c->items, c->grain, work, c);
+    else
+        c->run(c);
     c->number++;
     return sl_now() - start;
 }
@@ -247,8 +250,8 @@ static int measure_case(const struct measurement *m, const struct sl_kernel_case
 
 static const struct sl_kernel_case *case_at(size_t i)
 {
-    static const struct sl_kernel_case *const tables[] = {sl_matrix_cases, sl_attention_cases,
-                                                          sl_vector_cases};
+    static const struct sl_kernel_case *const tables[] = {sl_matrix_cases, sl_index_cases,
+                                                          sl_attention_cases, sl_vector_cases};
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const struct sl_kernel_case *k = tables[t]; k->kernel; k++)
             if (i-- == 0)

@@ -35,7 +35,7 @@ struct sl_machine {
     /* Multiply-adds with 2 … 8 vectors per weight, set larger than the caches. */
     double lut4_few[SL_FEW], int8_few[SL_FEW];
     double index_score; /* multiply-adds of the indexer, INT8 keys */
-    double topk;        /* scores looked at for one query, which is one thread's work */
+    double topk;        /* scores looked at for one query */
     /* Multiply-adds of attention over gathered INT8 rows: one query, and 32 of them, which leave
      * more heads to a thread at once. */
     double attend, attend_block;

@@ -133,21 +133,19 @@ static bool selects(const struct sl_case *k, size_t position)
     return k->session.key_panel_bytes > 0 && position + 1 > k->config->index_topk;
 }
 
-/* The indexer of tokens [position, position + n), all of which select.  One thread chooses for a
- * query. */
+/* The indexer of tokens [position, position + n), all of which select. */
 static void add_selection(struct work *w, size_t position, size_t n)
 {
     const struct sl_machine *m = w->k->machine;
     const struct sl_config *c = w->k->config;
-    double queries = (double)n, last = (double)(position + n), threads = (double)m->threads;
+    double queries = (double)n, last = (double)(position + n);
     double keys = last * queries - queries * (queries - 1) / 2; /* of all queries */
     double bytes = c->layers * ceil(queries / QUERIES_PER_TILE) * ceil(last / SL_KEY_PANEL) *
                    (double)w->k->session.key_panel_bytes;
     double macs = c->layers * keys * c->index_heads * c->index_dim;
-    double rounds = ceil(queries / threads) / queries;
     w->bytes += bytes;
     w->seconds[SLUICE_PART_INDEXER] += larger(bytes / m->memory_all, macs / m->index_score);
-    w->seconds[SLUICE_PART_TOPK] += c->layers * keys / m->topk * rounds;
+    w->seconds[SLUICE_PART_TOPK] += c->layers * keys / m->topk;
 }
 
 static void add_attention(struct work *w, size_t position, size_t n)
