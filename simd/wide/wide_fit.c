@@ -66,36 +66,82 @@ struct best {
     float scale;
 };
 
-SL_INLINE void try_multiplier(const struct group *g, bool lut, float m, struct best *best)
+/* Sums for one multiplier in lanes; or, joined, those of several. */
+struct sums {
+    vf a, b;
+};
+
+SL_INLINE struct sums try_multiplier(const struct group *g, bool lut, float m)
 {
-    vf a = vf_set(0), b = vf_set(0), factor = vf_set(m);
+    struct sums s = {vf_set(0), vf_set(0)};
+    vf factor = vf_set(m);
     for (size_t p = 0; p < g->parts; p++) {
         vf t = vf_mul(g->u[p], factor);
         vf v = lut ? vf_lookup(g->codebook, nearest_lut(g, t)) : nearest_int8(t);
-        a = vf_add(a, vf_mul(g->wu[p], v));
-        b = vf_add(b, vf_mul(g->w[p], vf_mul(v, v)));
+        s.a = vf_add(s.a, vf_mul(g->wu[p], v));
+        s.b = vf_add(s.b, vf_mul(g->w[p], vf_mul(v, v)));
     }
-    float sum_a = vf_tree(a), sum_b = vf_tree(b);
-    float scale = sum_b > 0 ? sum_a / sum_b : 0, gain = sum_a * scale;
-    if (gain > best->gain)
-        *best = (struct best){.gain = gain, .scale = scale};
+    return s;
+}
+
+/* Lanes i + lanes i + 8 of two vectors, in turn.  After four of these the lanes of one vector are
+ * what vf_tree() makes of sixteen. */
+static inline vf join_lanes(vf x, vf y)
+{
+    vf low, high;
+    vf_zip(x, y, &low, &high);
+    return vf_add(low, high);
+}
+
+static inline struct sums join(struct sums x, struct sums y)
+{
+    return (struct sums){join_lanes(x.a, y.a), join_lanes(x.b, y.b)};
+}
+
+enum { PAIRS = SL_LANES / 2 };
+
+/* Tries the multipliers m[0 … 2 · pairs), in this order.  Number c ends in lane c mod 2 · 8 + c / 2. */
+SL_INLINE void try_pairs(const struct group *g, bool lut, const float *m, size_t pairs,
+                         struct best *best)
+{
+    const vf none = vf_set(0);
+    struct sums s[PAIRS];
+    float gain[SL_LANES], scale[SL_LANES];
+    for (size_t p = 0; p < pairs; p++)
+        s[p] = join(try_multiplier(g, lut, m[2 * p]), try_multiplier(g, lut, m[2 * p + 1]));
+    for (size_t p = pairs; p < PAIRS; p++)
+        s[p] = (struct sums){none, none};
+    struct sums even = join(join(s[0], s[4]), join(s[2], s[6]));
+    struct sums all = join(even, join(join(s[1], s[5]), join(s[3], s[7])));
+    vf ratio = vf_select(vf_gt(all.b, none), vf_div(all.a, all.b), none);
+    vf_store(scale, ratio);
+    vf_store(gain, vf_mul(all.a, ratio));
+    for (size_t c = 0; c < 2 * pairs; c++) {
+        size_t lane = c % 2 * PAIRS + c / 2;
+        if (gain[lane] > best->gain)
+            *best = (struct best){.gain = gain[lane], .scale = scale[lane]};
+    }
 }
 
 static void search_lut(const struct group *g, struct best *best)
 {
     float low = -g->codebook[0], high = g->codebook[SL_CODEBOOK - 1];
-    float end = low > high ? low : high;
+    float end = low > high ? low : high, m[2 * LUT_CANDIDATES];
     for (int i = 0; i < LUT_CANDIDATES; i++) {
-        float m = end * (0.84f + (float)i * 0.038f);
-        try_multiplier(g, true, m, best);
-        try_multiplier(g, true, -m, best);
+        m[2 * i] = end * (0.84f + (float)i * 0.038f);
+        m[2 * i + 1] = -m[2 * i];
     }
+    try_pairs(g, true, m, PAIRS, best);
+    try_pairs(g, true, m + SL_LANES, LUT_CANDIDATES - PAIRS, best);
 }
 
+/* The last of the pairs has a multiplier of 0, which gains nothing. */
 static void search_int8(const struct group *g, struct best *best)
 {
+    float m[INT8_CANDIDATES + 1] = {0};
     for (int i = 0; i < INT8_CANDIDATES; i++)
-        try_multiplier(g, false, (float)(127 - INT8_CANDIDATES / 2 + i), best);
+        m[i] = (float)(127 - INT8_CANDIDATES / 2 + i);
+    try_pairs(g, false, m, (INT8_CANDIDATES + 1) / 2, best);
 }
 
 float SL_WIDE(fit_scale)(const struct sl_fit *fit, int8_t *code)
