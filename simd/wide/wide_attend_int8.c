@@ -241,7 +241,7 @@ SL_INLINE void score_group(const struct block *b, const struct tile *t, size_t g
         for (size_t h = 0; h < tile; h++)
             SL_UNROLL
         for (size_t v = 0; v < SL_COLUMN_TILE; v++)
-            dot[h][v] = vi_opaque(vi_set(t->bias[h]));
+            dot[h][v] = vi_set(t->bias[h]);
         for (size_t k = 0; k < n; k += 4, key += CODES) {
             vw codes[SL_COLUMN_TILE];
             SL_UNROLL
@@ -335,12 +335,12 @@ SL_INLINE void score_tile(const struct block *b, struct tile *t, float scale, si
 
 /* ---- values --------------------------------------------------------------------------------- */
 
+/* The values of two rows. */
 SL_INLINE void load_pair(const uint8_t *values, vf even[SL_COLUMN_TILE], vf odd[SL_COLUMN_TILE])
 {
     SL_UNROLL
-    for (size_t v = 0; v < SL_COLUMN_TILE; v++) {
+    for (size_t v = 0; v < SL_COLUMN_TILE; v++)
         split(vf_load(values + v * SL_LANES * 4), &even[v], &odd[v]);
-    }
 }
 
 /* acc[tile] += weight[tile][j] · value. */
