@@ -35,7 +35,7 @@ AM_TESTS_ENVIRONMENT = OMP_WAIT_POLICY=passive; export OMP_WAIT_POLICY; \
     top_srcdir='$(top_srcdir)'; top_builddir='$(top_builddir)'; export top_srcdir top_builddir; \
     CC='$(CC)'; NM='$(NM)'; SANITIZE='$(SL_SANITIZE)'; export SANITIZE; CPPFLAGS='$(CPPFLAGS) $(JANSSON_CFLAGS)'; export CC NM CPPFLAGS;
 
-check-long:
+check-long: tests/bench/equality/equality
 	SLUICE_TEST_LONG=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(long_tests)'
 
 # Other processors, emulated: needs qemu-user, and gcc-aarch64-linux-gnu for the second.
@@ -47,8 +47,9 @@ check-qemu: all tests/check/check_rungs tests/check/check_peaks
 # The kernels of the rung avxvnni for processors that have its instruction only in AVX-512's encoding.
 checked_rungs = tests/check/ladder.h tests/check/ladder.c
 checked_rungs_libs = libsimd.la -lm
+check_LTLIBRARIES =
 if RUNG_AVX512VNNI
-check_LTLIBRARIES = libsimd_avx512vl.la
+check_LTLIBRARIES += libsimd_avx512vl.la
 libsimd_avx512vl_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX512VL_CFLAGS) -DSL_RUNG=avx512vl
 libsimd_avx512vl_la_SOURCES = $(wide_sources)
 checked_rungs_libs += libsimd_avx512vl.la
@@ -68,15 +69,17 @@ tests_check_check_rungs_LDADD = $(checked_rungs_libs)
 tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values) $(checked_rungs)
 tests_check_check_peaks_LDADD = $(checked_rungs_libs)
 
-# Run by hand: what bit-equality costs.  Built for AVX-512 VNNI; without it, it says so.
-check_PROGRAMS += tests/bench/equality/equality
+# Run by hand, built by check-long: what bit-equality costs.  Without AVX-512 VNNI it says so.
+EXTRA_PROGRAMS = tests/bench/equality/equality
+CLEANFILES = tests/bench/equality/equality
 tests_bench_equality_equality_SOURCES = tests/bench/equality/equality.c \
     tests/check/guard.h tests/check/guard.c $(check_values) tests/check/trial.h tests/check/trial.c \
     tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
     tests/check/kernels_attend.c tests/check/kernels_fit.c
 tests_bench_equality_equality_LDADD = libsimd.la -lm
 if RUNG_AVX512VNNI
-check_LTLIBRARIES = libfree.la
+EXTRA_LTLIBRARIES = libfree.la
+CLEANFILES += libfree.la
 libfree_la_SOURCES = $(wide_sources) tests/bench/equality/by_hand.h \
     tests/bench/equality/free_lanes.h tests/bench/equality/free_matrix.c \
     tests/bench/equality/free_vector.c tests/bench/equality/free_attention.c \
