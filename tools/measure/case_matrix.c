@@ -13,6 +13,7 @@ enum {
     EXPERTS_USED = 8,
     GRAIN = 2,             /* panels handed to a thread at a time, as runtime/model/ does */
     FEW = 8,               /* vectors for which the weights' way from memory counts */
+    MANY = 256,            /* for which other libraries are at their best */
     LARGE_SET = 512000000, /* bytes; more than caches hold */
     SMALL_SET = 128000000, /* for more vectors */
 };
@@ -159,6 +160,8 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
         c->bytes = part;
     } else if (integer) {
         c->dots = macs;
+        c->rows = c->n >= MANY ? rows : 0;
+        c->cols = HIDDEN;
     } else {
         c->fmas = macs;
     }
