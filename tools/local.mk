@@ -36,9 +36,10 @@ libtools_la_SOURCES = \
     tools/measure/case_matrix.c tools/measure/case_index.c tools/measure/case_attention.c \
     tools/measure/case_vector.c \
     tools/measure/machine.c tools/measure/machine.h \
+    tools/measure/packed_product.c tools/measure/packed_product.h \
     tools/measure/pieces.h tools/measure/pieces.c \
     tools/plan/predict.h tools/plan/predict.c tools/plan/forecast.h tools/plan/forecast.c
-libtools_la_LIBADD = $(URING_LIBS) $(ZLIB_LIBS)
+libtools_la_LIBADD = $(ONEDNN_LIBS) $(URING_LIBS) $(ZLIB_LIBS)
 
 bin_PROGRAMS += sluice
 sluice_SOURCES = \

@@ -15,7 +15,9 @@ expect 0 -- "$sluice" bench --kernels -r 1 -o json
 number='[0-9.eE+-]*'
 row='  {"kernel": "[^"]*", "rung": "[a-z0-9]*", "shape": "[^"]*"'
 row="$row, \"ms\": $number, \"rate\": $number, \"unit\": \"G[A-Za-z]*/s\""
-row="$row, \"limit\": \\($number, \"fraction\": $number\\|null, \"fraction\": null\\)},*"
+known="\"limit\": $number, \"fraction\": $number, \"limit_by\": \"[^\"]*\""
+unknown='"limit": null, "fraction": null, "limit_by": null'
+row="$row, \($known\|$unknown\)},*"
 echo "^\\[\$
 ^$row\$
 ^\\]\$" > shapes

@@ -14,6 +14,7 @@
 #include "runtime/base/err.h"
 #include "simd/simd.h"
 #include "tools/measure/kernels.h"
+#include "tools/measure/packed_product.h"
 
 enum { SHRINK = 128, SLOTS = sizeof(struct sl_ops) / sizeof(sl_gemm_fn *) };
 
@@ -61,7 +62,11 @@ static int see(void *user, const struct sl_kernel_row *r, struct sluice_err *err
     assert_true(isfinite(r->ms) && r->ms > 0);
     assert_true(isfinite(r->rate) && r->rate > 0);
     assert_true(fit ? r->limit == 0 && r->fraction == 0 : isfinite(r->limit) && r->limit > 0);
-    if (!fit) {
+    if (fit) {
+        assert_null(r->limit_by);
+    } else {
+        bool other = sl_packed_name() && strstr(r->shape, ", 256 vectors");
+        assert_string_equal(r->limit_by, other ? sl_packed_name() : "loop");
         double fraction = topk ? r->limit / r->rate : r->rate / r->limit;
         assert_true(fabs(r->fraction / fraction - 1) < 1e-9);
     }
@@ -95,11 +100,41 @@ static void a_row_can_end_it(void **unused)
     assert_int_equal(seen.rows, 3);
 }
 
+/* oneDNN's product is the one that we mean: each sum is exact. */
+static void the_other_product(void **unused)
+{
+    enum { ROWS = 37, COLS = 70, N = 19 };
+    int8_t w[ROWS * COLS], x[N * COLS];
+    int32_t y[N * ROWS];
+    struct sl_team team = sl_team_make(2);
+    (void)unused;
+    for (int i = 0; i < ROWS * COLS; i++)
+        w[i] = (int8_t)(i * 89 % 255 - 127);
+    for (int i = 0; i < N * COLS; i++)
+        x[i] = (int8_t)(i * 57 % 255 - 127);
+    struct sl_packed_product *p = sl_packed_open(&team, w, ROWS, COLS, x, N, y);
+    if (!sl_packed_name()) {
+        assert_null(p);
+        skip();
+    }
+    assert_non_null(p);
+    assert_true(sl_packed_run(p) > 0);
+    for (int t = 0; t < N; t++)
+        for (int r = 0; r < ROWS; r++) {
+            int32_t sum = 0;
+            for (int k = 0; k < COLS; k++)
+                sum += w[r * COLS + k] * x[t * COLS + k];
+            assert_int_equal(y[t * ROWS + r], sum);
+        }
+    sl_packed_close(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kernel_is_measured),
         cmocka_unit_test(a_row_can_end_it),
+        cmocka_unit_test(the_other_product),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,27 +20,28 @@ static void print_md(const struct sl_kernel_row *r)
     printf("| %s | %s | %s | %.4g | %.4g %s | ", r->kernel, r->rung, r->shape, r->ms, r->rate,
            r->unit);
     if (r->limit > 0)
-        printf("%.4g | %.0f %% |\n", r->limit, 100 * r->fraction);
+        printf("%.4g | %.0f %% | %s |\n", r->limit, 100 * r->fraction, r->limit_by);
     else
-        printf("– | – |\n");
+        printf("– | – | – |\n");
 }
 
 static void print_csv(const struct sl_kernel_row *r)
 {
     printf("%s,%s,\"%s\",%.6g,%.6g,%s,", r->kernel, r->rung, r->shape, r->ms, r->rate, r->unit);
     if (r->limit > 0)
-        printf("%.6g,%.6g\n", r->limit, r->fraction);
+        printf("%.6g,%.6g,%s\n", r->limit, r->fraction, r->limit_by);
     else
-        printf(",\n");
+        printf(",,\n");
 }
 
 static int print_json(const struct sl_kernel_row *r, bool first, struct sluice_err *err)
 {
     bool known = r->limit > 0;
-    json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:o, s:o}", "kernel", r->kernel, "rung",
-                            r->rung, "shape", r->shape, "ms", r->ms, "rate", r->rate, "unit",
-                            r->unit, "limit", known ? json_real(r->limit) : json_null(), "fraction",
-                            known ? json_real(r->fraction) : json_null());
+    json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:o, s:o, s:s?}", "kernel", r->kernel,
+                            "rung", r->rung, "shape", r->shape, "ms", r->ms, "rate", r->rate,
+                            "unit", r->unit, "limit", known ? json_real(r->limit) : json_null(),
+                            "fraction", known ? json_real(r->fraction) : json_null(), "limit_by",
+                            r->limit_by);
     if (!row)
         return sl_fail_nomem(err, "a row of the table", 0);
     printf("%s\n  ", first ? "" : ",");
@@ -76,10 +77,10 @@ int sl_bench_kernels(size_t threads, size_t repeat, enum sl_bench_format format,
         .shrink = 1,
     };
     if (format == SL_BENCH_MD)
-        printf("| kernel | rung | shape | ms | rate | limit | of the limit |\n"
-               "| --- | --- | --- | ---: | ---: | ---: | ---: |\n");
+        printf("| kernel | rung | shape | ms | rate | limit | of the limit | limit by |\n"
+               "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n");
     else if (format == SL_BENCH_CSV)
-        printf("kernel,rung,shape,ms,rate,unit,limit,fraction\n");
+        printf("kernel,rung,shape,ms,rate,unit,limit,fraction,limit_by\n");
     else
         printf("[");
     int status = sl_measure_kernel_rows(&options, print_row, &table, err);

@@ -15,6 +15,7 @@ enum {
     FOUR = 4,              /* with one vector as many fours */
     PIECE_BYTES = 1 << 19, /* as these are */
     FEW = 8,               /* vectors for which the weights' way from memory counts */
+    MANY = 256,            /* for which other libraries are at their best */
     LARGE_SET = 512000000, /* bytes; more than caches hold */
     SMALL_SET = 128000000, /* for more vectors */
 };
@@ -163,6 +164,8 @@ static void lay(struct sl_call *c, struct sl_arena *arena)
         c->bytes = part;
     } else if (integer) {
         c->dots = macs;
+        c->rows = c->n >= MANY ? rows : 0;
+        c->cols = HIDDEN;
     } else {
         c->fmas = macs;
     }

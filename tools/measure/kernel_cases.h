@@ -6,6 +6,7 @@
 #include "runtime/base/arena.h"
 #include "runtime/base/team.h"
 #include "simd/simd.h"
+#include "tools/measure/packed_product.h"
 
 /* A stack of equal matrices, of which a call multiplies PER_CALL with the same vectors. */
 struct sl_matrix_data {
@@ -78,12 +79,14 @@ struct sl_call {
     size_t number, parts; /* calls so far; successive calls go over the parts of a set in turn */
 
     /* The least that a call has to do, by plain loops. */
-    const uint8_t *set;     /* part i is bytes from set + i · bytes on */
-    size_t bytes;           /* to read */
-    double dots, fmas;      /* multiply-adds */
+    const uint8_t *set; /* part i is bytes from set + i · bytes on */
+    size_t bytes;       /* to read */
+    double dots, fmas;  /* multiply-adds */
+    size_t rows, cols;  /* of a matrix that oneDNN multiplies, if it is there, instead of dots */
     size_t inputs, outputs; /* bytes in caches: read from `in`, write to `spare`; the slower one */
     const uint8_t *in;
     uint8_t *spare;
+    struct sl_packed_product *packed;
     void (*producer)(struct sl_call *); /* makes its input */
 
     union {

@@ -133,10 +133,10 @@ static double time_read(const struct sl_call *c, const struct sl_peaks *peaks, s
 /* Seconds of the least that call I of a batch has to do; 0: not known. */
 static double time_limit(struct sl_call *c, const struct sl_peaks *peaks, size_t i)
 {
-    double seconds = 0;
+    double seconds = c->packed ? sl_packed_run(c->packed) : 0;
     if (c->bytes > 0)
         seconds += time_read(c, peaks, i);
-    if (c->dots > 0)
+    if (c->dots > 0 && !c->packed)
         seconds += time_peak(c, peaks, c->dots, 64, dots_work);
     if (c->fmas > 0)
         seconds += time_peak(c, peaks, c->fmas, SL_PANEL, fmas_work);
@@ -152,6 +152,7 @@ static double time_limit(struct sl_call *c, const struct sl_peaks *peaks, size_t
 struct timing {
     double call, limit; /* seconds, the best seen; limit 0: none */
     double usual;       /* seconds of a call, mean of all */
+    const char *other;  /* the library that is the limit, or NULL */
 };
 
 static double time_work(struct sl_call *c, sl_work_fn *work)
@@ -234,14 +235,28 @@ static int lay_case(const struct measurement *m, const struct sl_kernel_case *k,
     return 0;
 }
 
+/* The call's matrix product by oneDNN, or NULL.  Any bytes are weights to it: those of the set,
+ * which has several matrices. */
+static struct sl_packed_product *pack_case(const struct sl_call *c)
+{
+    const struct sl_matrix_data *m = &c->matrix;
+    return sl_packed_open(&c->team, (const int8_t *)m->bytes, c->rows, c->cols, m->q, c->n,
+                          (int32_t *)m->y);
+}
+
 /* Times case K.  *CALL keeps its shape and amount; its data are gone. */
 static int measure_case(const struct measurement *m, const struct sl_kernel_case *k,
                         struct sl_call *call, struct timing *timing, struct sluice_err *err)
 {
     struct sl_arena arena = {0};
     int status = lay_case(m, k, call, &arena, err);
-    if (status == 0)
+    if (status == 0) {
+        if (m->limits && call->rows > 0)
+            call->packed = pack_case(call);
         *timing = time_case(call, m->limits ? m->rung->peaks : NULL, m->seconds);
+        timing->other = call->packed ? sl_packed_name() : NULL;
+        sl_packed_close(call->packed);
+    }
     sl_arena_free(&arena);
     return status;
 }
@@ -285,6 +300,9 @@ static int give_row(const struct measurement *m, const struct sl_kernel_case *k,
         .rate = call.amount / t.call * 1e-9,
         .unit = k->unit,
         .limit = t.limit > 0 ? call.amount / t.limit * 1e-9 : 0,
+        .limit_by = t.limit <= 0 ? NULL
+                    : t.other    ? t.other
+                                 : "loop",
     };
     if (t.limit > 0)
         out.fraction = call.producer ? t.call / t.limit : t.limit / t.call;

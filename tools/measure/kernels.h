@@ -14,11 +14,12 @@ struct sl_kernel_row {
     const char *kernel; /* as sl_kernel_name() has it, and what its data are */
     const char *rung;   /* whose code it is */
     const char *shape;
-    double ms;        /* of a call */
-    double rate;      /* UNIT per second */
-    const char *unit; /* "GB/s", "GMAC/s" (multiply-adds), "Gscore/s", "Gweight/s" */
-    double limit;     /* in UNIT; 0: not known */
-    double fraction;  /* rate / limit; of topk: its time as a share of the indexer's */
+    double ms;            /* of a call */
+    double rate;          /* UNIT per second */
+    const char *unit;     /* "GB/s", "GMAC/s" (multiply-adds), "Gscore/s", "Gweight/s" */
+    double limit;         /* in UNIT; 0: not known */
+    const char *limit_by; /* "loop", "oneDNN 2.6.3"; NULL: not known */
+    double fraction;      /* rate / limit; of topk: its time as a share of the indexer's */
 };
 
 struct sl_kernel_options {
