@@ -48,7 +48,7 @@ check-qemu: all tests/check/check_rungs tests/check/check_peaks
 checked_rungs = tests/check/ladder.h tests/check/ladder.c
 checked_rungs_libs = libsimd.la -lm
 if RUNG_AVX512VNNI
-check_LTLIBRARIES = libsimd_avx512vl.la
+check_LTLIBRARIES += libsimd_avx512vl.la
 libsimd_avx512vl_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX512VL_CFLAGS) -DSL_RUNG=avx512vl
 libsimd_avx512vl_la_SOURCES = $(wide_sources)
 checked_rungs_libs += libsimd_avx512vl.la
@@ -76,7 +76,7 @@ tests_bench_equality_equality_SOURCES = tests/bench/equality/equality.c \
     tests/check/kernels_attend.c tests/check/kernels_fit.c
 tests_bench_equality_equality_LDADD = libsimd.la -lm
 if RUNG_AVX512VNNI
-check_LTLIBRARIES = libfree.la
+check_LTLIBRARIES += libfree.la
 libfree_la_SOURCES = $(wide_sources) tests/bench/equality/by_hand.h \
     tests/bench/equality/free_lanes.h tests/bench/equality/free_matrix.c \
     tests/bench/equality/free_vector.c tests/bench/equality/free_attention.c \
