@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+EXTRA_DIST += simd/README.md
 noinst_LTLIBRARIES += libsimd.la
 libsimd_la_CFLAGS = $(KERNEL_CFLAGS)
 libsimd_la_LIBADD = $(rungs) -lm

@@ -47,7 +47,6 @@ check-qemu: all tests/check/check_rungs tests/check/check_peaks
 # The kernels of the rung avxvnni for processors that have its instruction only in AVX-512's encoding.
 checked_rungs = tests/check/ladder.h tests/check/ladder.c
 checked_rungs_libs = libsimd.la -lm
-check_LTLIBRARIES =
 if RUNG_AVX512VNNI
 check_LTLIBRARIES += libsimd_avx512vl.la
 libsimd_avx512vl_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX512VL_CFLAGS) -DSL_RUNG=avx512vl

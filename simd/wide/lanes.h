@@ -89,8 +89,8 @@ static inline vf vf_first(vf x, size_t n)
     return vf_load_n(all, n);
 }
 
-/* exp of each lane: sl_expf() to the bit.  Beyond the limits the result has long been 0 or infinite;
- * min and max keep their second operand when it is NaN. */
+/* exp of each lane: sl_expf() to the bit.  Beyond the limits the result has long been 0 or
+ * infinite; min and max keep their second operand when it is NaN. */
 static inline vf vf_exp(vf x)
 {
     x = vf_max(vf_set(-105.0f), vf_min(vf_set(89.0f), x));
@@ -117,8 +117,8 @@ static inline vi vf_to_bf16(vf x)
     return vf_bits(vf_select(vf_unordered(x), vi_as_f(quiet), vi_as_f(rounded)));
 }
 
-/* Codes of simd/ref/codes.h: x · INVERSE rounded to nearest even, NaN 127.  |x| is at most the maximum
- * that INVERSE was made from, so nothing else is beyond ±127. */
+/* Codes of simd/ref/codes.h: x · INVERSE rounded to nearest even, NaN 127.  |x| is at most the
+ * maximum that INVERSE was made from, so nothing else is beyond ±127. */
 static inline vi vf_codes(vf x, float inverse)
 {
     return vf_to_i(vf_min(vf_mul(x, vf_set(inverse)), vf_set(127.0f)));

@@ -100,7 +100,8 @@ static inline struct sums join(struct sums x, struct sums y)
 
 enum { PAIRS = SL_LANES / 2 };
 
-/* Tries the multipliers m[0 … 2 · pairs), in this order.  Number c ends in lane c mod 2 · 8 + c / 2. */
+/* Tries the multipliers m[0 … 2 · pairs), in this order.  Number c ends in lane
+ * c mod 2 · 8 + c / 2. */
 SL_INLINE void try_pairs(const struct group *g, bool lut, const float *m, size_t pairs,
                          struct best *best)
 {

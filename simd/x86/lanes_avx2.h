@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sixteen lanes of AVX2, FMA and F16C, as pairs of registers; integer dot products by vpdpbusd
- * where AVX-VNNI is on (or AVX-512 VL and VNNI, for tests), else by vpmaddubsw.  What each function does: simd/wide/lanes.h.
+ * where AVX-VNNI is on (or AVX-512 VL and VNNI, for tests), else by vpmaddubsw.  What each function
+ * does: simd/wide/lanes.h.
  */
 #ifndef SL_SIMD_LANES_AVX2_H
 #define SL_SIMD_LANES_AVX2_H

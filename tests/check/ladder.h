@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The rungs that are checked: those that run here, and one that only tests have.  `avx512vl` is the
- * source of avxvnni with AVX-512's encoding of vpdpbusd on registers of 256 bits, so that processors
- * without AVX-VNNI check that source, too.
+ * The rungs that are checked: those that run here, and one that only tests have.  `avx512vl` is
+ * the source of avxvnni with AVX-512's encoding of vpdpbusd on registers of 256 bits, so that
+ * processors without AVX-VNNI check that source, too.
  */
 #ifndef SL_TESTS_LADDER_H
 #define SL_TESTS_LADDER_H
