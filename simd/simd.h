@@ -397,8 +397,9 @@ struct sl_peaks {
     void (*dot)(const int8_t w[64], const int8_t x[4], size_t n, uint32_t sum[SL_PANEL]);
     /* sum[i] = N times a[i] · b, added by N fused multiply-adds in any order. */
     void (*fma)(const float a[SL_PANEL], float b, size_t n, float sum[SL_PANEL]);
-    /* The exclusive or of all 32-bit words of N bytes. */
-    uint32_t (*read)(const void *p, size_t n);
+    /* The exclusive or of all 32-bit words of N bytes; AHEAD: for data in memory, which are fetched
+     * before they are read. */
+    uint32_t (*read)(const void *p, size_t n, bool ahead);
     /* Writes WORD all over N bytes, 4-byte aligned. */
     void (*write)(void *p, size_t n, uint32_t word);
 };

@@ -26,12 +26,14 @@ static void fma_sum(const float a[SL_PANEL], float b, size_t n, float sum[SL_PAN
     memcpy(sum, acc, sizeof acc);
 }
 
-static uint32_t read_all(const void *p, size_t n)
+static uint32_t read_all(const void *p, size_t n, bool ahead)
 {
-    enum { STREAMS = 8 };
+    enum { STREAMS = 8, AHEAD = 2048 };
     const char *at = p;
     uint64_t word[STREAMS], acc[STREAMS] = {0}, all = 0;
     for (size_t i = 0; i < n; i += sizeof word) {
+        if (ahead)
+            __builtin_prefetch(at + i + AHEAD);
         memcpy(word, at + i, sizeof word);
         for (size_t j = 0; j < STREAMS; j++)
             acc[j] ^= word[j];

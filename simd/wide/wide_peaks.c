@@ -81,21 +81,30 @@ static void fma_sum(const float a[SL_PANEL], float b, size_t n, float sum[SL_PAN
     vf_store(sum, acc[0]);
 }
 
-/* Four streams: prefetchers fetch more than for one. */
-static uint32_t read_all(const void *p, size_t n)
+/* Four streams: prefetchers fetch more than for one, but 2 KiB ahead by hand is faster still. */
+SL_INLINE uint32_t read_streams(const void *p, size_t n, bool ahead)
 {
-    enum { STREAMS = 4 };
+    enum { STREAMS = 4, AHEAD = 2048, SECOND_LEVEL = 2 };
     const int8_t *at = p;
     vi acc[STREAMS] = {vi_set(0), vi_set(0), vi_set(0), vi_set(0)};
     for (size_t i = 0; i < n / STREAMS; i += 64)
         SL_UNROLL
-    for (size_t j = 0; j < STREAMS; j++)
-        acc[j] = vi_xor(acc[j], vf_bits(vf_load(at + j * (n / STREAMS) + i)));
+    for (size_t j = 0; j < STREAMS; j++) {
+        const int8_t *line = at + j * (n / STREAMS) + i;
+        if (ahead)
+            __builtin_prefetch(line + AHEAD, 0, SECOND_LEVEL);
+        acc[j] = vi_xor(acc[j], vf_bits(vf_load(line)));
+    }
     uint32_t word[SL_LANES], all = 0;
     store_ints(word, vi_xor(vi_xor(acc[0], acc[1]), vi_xor(acc[2], acc[3])));
     for (size_t i = 0; i < SL_LANES; i++)
         all ^= word[i];
     return all;
+}
+
+static uint32_t read_all(const void *p, size_t n, bool ahead)
+{
+    return ahead ? read_streams(p, n, true) : read_streams(p, n, false);
 }
 
 static void write_all(void *p, size_t n, uint32_t word)

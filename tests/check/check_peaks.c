@@ -53,7 +53,7 @@ static void check_read(const struct sl_rung *rung, size_t n)
     fill_bytes(data, n);
     for (size_t i = 0; i < n / sizeof *data; i++)
         want ^= data[i];
-    if (rung->peaks->read(data, n) != want)
+    if (rung->peaks->read(data, n, false) != want || rung->peaks->read(data, n, true) != want)
         wrong(rung, "read", n);
 }
 

@@ -28,7 +28,7 @@ static void read_work(void *arg, size_t begin, size_t end, unsigned thread)
     (void)thread;
     for (size_t i = begin; i < end; i++) {
         size_t n = sl_min(r->n - i * r->piece, r->piece);
-        r->peaks->read(r->data + i * r->piece, n / SL_PEAK_BYTES * SL_PEAK_BYTES);
+        r->peaks->read(r->data + i * r->piece, n / SL_PEAK_BYTES * SL_PEAK_BYTES, true);
     }
 }
 

@@ -75,7 +75,7 @@ static void inputs_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct limit_phase *p = arg;
     (void)thread;
-    p->peaks->read(p->call->in + begin * p->n, bytes_of(p, begin, end));
+    p->peaks->read(p->call->in + begin * p->n, bytes_of(p, begin, end), false);
 }
 
 static void outputs_work(void *arg, size_t begin, size_t end, unsigned thread)
