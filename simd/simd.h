@@ -345,7 +345,8 @@ typedef void sl_bf16_decode_fn(const uint16_t *code, size_t n, float *out);
 
 /*
  * The best scale for one group: the s and codes (indices for LUT4, values for INT8) that make
- * Σ weight_i (x_i − s·value(code_i))² small.  WEIGHT may be NULL.  Returns s.
+ * Σ weight_i (x_i − s·value(code_i))² small.  WEIGHT may be NULL, and CODE
+ * where only s is wanted.  Returns s.
  */
 struct sl_fit {
     const float *x;

@@ -142,7 +142,8 @@ float sl_ref_fit_scale(const struct sl_fit *fit, int8_t *code)
             search_int8(&g, &best);
     }
     float s = best.scale * max;
-    sl_ref_fit_codes(fit, s, code);
+    if (code)
+        sl_ref_fit_codes(fit, s, code);
     return s;
 }
 

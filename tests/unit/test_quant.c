@@ -355,6 +355,8 @@ static void test_fit_weights(void **state)
                 sl_rung_find(NULL)->ops->fit_codes(&weighted, s, code));
     assert_true(sl_rung_find(NULL)->ops->fit_codes(&plain, s, code) <
                 sl_rung_find(NULL)->ops->fit_codes(&plain, t, code));
+    for (size_t i = 0; sl_rung_at(i); i++) /* the scale alone */
+        assert_true(sl_rung_at(i)->ops->fit_scale(&weighted, NULL) == t);
 }
 
 /* ---- a checkpoint of the test's own ---------------------------------------------------------- */

@@ -58,6 +58,7 @@ float sl_free_fit_scale(const struct sl_fit *fit, int8_t *code)
         }
     }
     float s = best_scale(a, b) * max;
-    sl_contracted_ops.fit_codes(fit, s, code);
+    if (code)
+        sl_contracted_ops.fit_codes(fit, s, code);
     return s;
 }
