@@ -71,8 +71,7 @@ static float absmax_scale(const struct sl_fit *fit)
 static float ideal_scale(const struct row *r, size_t g)
 {
     struct sl_fit fit = group_fit(r, g);
-    return r->fit->fast ? absmax_scale(&fit)
-                        : r->fit->ops->fit_scale(&fit, r->code + g * r->p->group);
+    return r->fit->fast ? absmax_scale(&fit) : r->fit->ops->fit_scale(&fit, NULL);
 }
 
 /* Tries the S8 scales around the ideal one (fast: the nearest only) and keeps the best. */
@@ -141,17 +140,30 @@ static void fit_row(struct row *r)
         fit_half(r);
 }
 
-/* The runtime's weight: value · scale · row_scale. */
-static void measure_row(const struct row *r, struct sl_error *e)
+/* W is a weight and V what the runtime makes of it. */
+static inline void error_of(struct sl_error *e, float w, float v)
 {
-    bool lut = r->p->code == SL_CODE_LUT4;
-    for (size_t i = 0; i < r->p->cols; i++) {
-        float value = lut ? r->p->codebook[r->code[i]] : r->code[i];
-        double d = (double)r->x[i] - (double)(value * r->scale[i / r->p->group] * r->row_scale);
-        e->error += d * d;
-        e->square += (double)r->x[i] * (double)r->x[i];
-        e->max = fabs(d) > e->max ? fabs(d) : e->max;
+    double d = (double)w - (double)v, size = fabs(d);
+    e->error += d * d;
+    e->square += (double)w * (double)w;
+    e->max = size > e->max ? size : e->max;
+}
+
+/* The runtime's weight: value · scale · row_scale.  Sums in the order of weights. */
+static void measure_row(const struct row *r, struct sl_error *sum)
+{
+    const int8_t *codebook = r->p->code == SL_CODE_LUT4 ? r->p->codebook : NULL;
+    struct sl_error e = *sum;
+    for (size_t g = 0; g < r->groups; g++) {
+        const struct sl_fit fit = group_fit(r, g);
+        const int8_t *code = r->code + g * r->p->group;
+        float value[128];
+        for (size_t i = 0; i < fit.n; i++)
+            value[i] = codebook ? codebook[code[i]] : code[i];
+        for (size_t i = 0; i < fit.n; i++)
+            error_of(&e, fit.x[i], value[i] * r->scale[g] * r->row_scale);
     }
+    *sum = e;
 }
 
 static void store_scales(const struct row *r, size_t groups, uint8_t *scales, size_t first,
@@ -174,9 +186,13 @@ static void store_codes(const struct row *r, const int8_t *code, size_t n, uint8
             memcpy(out + k / 4 * 64 + lane * 4, code + k, 4);
         return;
     }
-    for (size_t k = 0; k < n; k += 8)
-        for (size_t i = 0; i < 4; i++)
-            out[k / 8 * 64 + lane * 4 + i] = (uint8_t)(code[k + i] | code[k + 4 + i] << 4);
+    for (size_t k = 0; k < n; k += 8) { /* no code has a high nibble: four at once */
+        uint32_t low, high;
+        memcpy(&low, code + k, 4);
+        memcpy(&high, code + k + 4, 4);
+        low |= high << 4;
+        memcpy(out + k / 8 * 64 + lane * 4, &low, 4);
+    }
 }
 
 /* 16-bit scales are whole: their row scales are 1, also in the rows of the padding. */
@@ -214,10 +230,7 @@ static void pack_float(const struct sl_packing *p, const float *x, size_t rows, 
                 memcpy(out + 4 * at, &w, 4);
             else
                 memcpy(out + 2 * at, &half, 2);
-            double d = p->code == SL_CODE_F32 ? 0 : (double)w - (double)sl_from_bf16(half);
-            e->error += d * d;
-            e->square += (double)w * (double)w;
-            e->max = fabs(d) > e->max ? fabs(d) : e->max;
+            error_of(e, w, p->code == SL_CODE_F32 ? w : sl_from_bf16(half));
         }
 }
 
