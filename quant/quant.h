@@ -141,6 +141,29 @@ int sl_evaluate(const char *container, const char *checkpoint, const int32_t *to
                 struct sluice_err *err);
 void sl_evaluate_release(struct sl_evaluate_report *report);
 
+/* ---- a rehearsal ----------------------------------------------------------------------------- */
+
+struct sl_ops;
+
+/* 16 rows of FP8 weights as a checkpoint has them. */
+struct sl_fp8_rows {
+    const uint8_t *code; /* [16][cols] */
+    float *scale;        /* [ceil(cols / 128)], of all rows; only read */
+    size_t cols;
+};
+
+/* Bytes of the scratch memory and of the panel that sl_rehearse_panel() wants. */
+size_t sl_rehearse_scratch(size_t cols);
+size_t sl_rehearse_bytes(size_t cols);
+
+/*
+ * What sl_quantize() does between reading and writing to a panel of an expert of profile `quality`:
+ * decodes, searches scales, packs.  On the calling thread; for those who time it.  False: a weight
+ * is not finite, OUT is not written.  SCRATCH is aligned as floats are.
+ */
+bool sl_rehearse_panel(const struct sl_ops *ops, const struct sl_fp8_rows *in, uint8_t *out,
+                       void *scratch);
+
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
 struct sl_config;

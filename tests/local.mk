@@ -139,7 +139,7 @@ tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs
 
 tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
 tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
-tests_unit_test_kernels_LDADD = libtools.la libmodel.la libbase.la libsimd.la $(cmocka_libs)
+tests_unit_test_kernels_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
 
 tests_unit_test_doctor_SOURCES = tests/unit/test_doctor.c $(scratch)
 tests_unit_test_doctor_CPPFLAGS = $(cmocka_cppflags)

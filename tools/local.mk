@@ -34,7 +34,7 @@ libtools_la_SOURCES = \
     tools/measure/drive_files.c tools/measure/drive_threads.c tools/measure/drive_uring.c \
     tools/measure/kernels.c tools/measure/kernels.h tools/measure/kernel_cases.h \
     tools/measure/case_matrix.c tools/measure/case_index.c tools/measure/case_attention.c \
-    tools/measure/case_vector.c \
+    tools/measure/case_vector.c tools/measure/case_quantize.c \
     tools/measure/machine.c tools/measure/machine.h \
     tools/measure/packed_product.c tools/measure/packed_product.h \
     tools/measure/pieces.h tools/measure/pieces.c \

@@ -30,4 +30,5 @@ grep -q '"limit": [0-9]' out || bad "no kernel has a limit"
 while IFS= read -r kernel; do
     grep -q "\"kernel\": $kernel" out || bad "no row with $kernel"
 done < kernels
+grep -q '"kernel": "quantize ' out || bad "no row with the quantiser as a whole"
 finish

@@ -21,6 +21,7 @@ enum { SHRINK = 128, SLOTS = sizeof(struct sl_ops) / sizeof(sl_gemm_fn *) };
 struct seen {
     size_t rows, stop_at;
     unsigned slot[SLOTS]; /* rows of each kernel */
+    unsigned whole;       /* of the quantiser as a whole */
 };
 
 /* Units in a call, from the shape. */
@@ -30,6 +31,8 @@ static double work_of(const struct sl_kernel_row *r)
     if (sscanf(r->shape, "%lf × %lf × %lf, 1 vector", &a, &b, &c) == 3 && a == 8)
         return strstr(r->kernel, "lut4") ? a * b * (c * (0.5 + 1.0 / 32) + 4)
                                          : a * b * (c * (1 + 2.0 / 128) + 4);
+    if (strstr(r->kernel, "quantize ") && sscanf(r->shape, "%lf × %lf, 1 thread", &a, &b) == 2)
+        return a * b;
     if (sscanf(r->shape, "%lf × %lf, %lf vector", &a, &b, &c) == 3 && c == 1)
         return a * b * (strstr(r->kernel, "f32") ? 4 : 2);
     if (sscanf(r->shape, "%lf × %lf, %lf vector", &a, &b, &c) == 3)
@@ -53,7 +56,12 @@ static int see(void *user, const struct sl_kernel_row *r, struct sluice_err *err
     struct seen *seen = user;
     const struct sl_rung *best = sl_rung_find(NULL);
     const char *name, *rung;
-    bool topk = strncmp(r->kernel, "topk", 4) == 0, fit = strncmp(r->kernel, "fit_", 4) == 0;
+    bool topk = strncmp(r->kernel, "topk", 4) == 0, all = strncmp(r->kernel, "quantize ", 9) == 0;
+    bool fit = all || strncmp(r->kernel, "fit_", 4) == 0; /* what has no limit */
+    if (all) {
+        assert_string_equal(r->rung, best->name);
+        seen->whole++;
+    }
     for (size_t i = 0; (name = sl_kernel_name(best->ops, i, &rung)) != NULL; i++)
         if (strncmp(r->kernel, name, strlen(name)) == 0 && strchr(" ", r->kernel[strlen(name)])) {
             seen->slot[i]++;
@@ -87,6 +95,7 @@ static void every_kernel_is_measured(void **unused)
     assert_int_equal(sl_measure_kernel_rows(&options, see, &seen, &err), 0);
     for (size_t i = 0; i < SLOTS; i++)
         assert_true(seen.slot[i] > 0);
+    assert_int_equal(seen.whole, 1);
     assert_true(seen.rows > SLOTS);
 }
 

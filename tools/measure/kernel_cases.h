@@ -3,6 +3,7 @@
 #ifndef SL_TOOLS_KERNEL_CASES_H
 #define SL_TOOLS_KERNEL_CASES_H
 
+#include "quant/quant.h"
 #include "runtime/base/arena.h"
 #include "runtime/base/team.h"
 #include "simd/simd.h"
@@ -63,6 +64,13 @@ struct sl_vector_data {
     int32_t *sum;
 };
 
+/* A panel to be quantised. */
+struct sl_quantize_data {
+    struct sl_fp8_rows rows;
+    uint8_t *code; /* of the rows */
+    uint8_t *panel, *scratch;
+};
+
 /* One call: a phase of the team. */
 struct sl_call {
     const void *detail; /* of the case */
@@ -94,11 +102,12 @@ struct sl_call {
         struct sl_index_data index;
         struct sl_attend_data attend;
         struct sl_vector_data vector;
+        struct sl_quantize_data quantize;
     };
 };
 
 struct sl_kernel_case {
-    const char *kernel; /* the slot's name; behind a blank what its data are */
+    const char *kernel; /* the slot's name, or of several; behind a blank what its data are */
     const char *unit;   /* of 10^9 times what `amount` counts, as in struct sl_kernel_row */
     size_t n;
     const void *detail;
@@ -109,7 +118,7 @@ struct sl_kernel_case {
 
 /* {0} behind the last. */
 extern const struct sl_kernel_case sl_matrix_cases[], sl_index_cases[], sl_attention_cases[],
-    sl_vector_cases[];
+    sl_vector_cases[], sl_quantize_cases[];
 
 /* Reproducible noise: N bytes; N floats in (−SIZE, SIZE). */
 void sl_random_bytes(uint64_t seed, void *out, size_t n);

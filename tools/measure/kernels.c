@@ -265,8 +265,8 @@ static int measure_case(const struct measurement *m, const struct sl_kernel_case
 
 static const struct sl_kernel_case *case_at(size_t i)
 {
-    static const struct sl_kernel_case *const tables[] = {sl_matrix_cases, sl_index_cases,
-                                                          sl_attention_cases, sl_vector_cases};
+    static const struct sl_kernel_case *const tables[] = {
+        sl_matrix_cases, sl_index_cases, sl_attention_cases, sl_vector_cases, sl_quantize_cases};
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const struct sl_kernel_case *k = tables[t]; k->kernel; k++)
             if (i-- == 0)
@@ -274,14 +274,14 @@ static const struct sl_kernel_case *case_at(size_t i)
     return NULL;
 }
 
-/* The rung whose code runs for KERNEL, the first word of which is a slot's name. */
-static const char *rung_of(const struct sl_ops *ops, const char *kernel)
+/* The rung whose code runs for KERNEL: that of the slot which its first word names, or RUNG. */
+static const char *rung_of(const struct sl_rung *rung, const char *kernel)
 {
-    const char *name, *rung = "";
-    for (size_t i = 0; (name = sl_kernel_name(ops, i, &rung)) != NULL; i++)
+    const char *name, *source;
+    for (size_t i = 0; (name = sl_kernel_name(rung->ops, i, &source)) != NULL; i++)
         if (strcspn(kernel, " ") == strlen(name) && strncmp(kernel, name, strlen(name)) == 0)
-            break;
-    return rung;
+            return source;
+    return rung->name;
 }
 
 static int give_row(const struct measurement *m, const struct sl_kernel_case *k,
@@ -294,7 +294,7 @@ static int give_row(const struct measurement *m, const struct sl_kernel_case *k,
         return status;
     struct sl_kernel_row out = {
         .kernel = k->kernel,
-        .rung = rung_of(m->rung->ops, k->kernel),
+        .rung = rung_of(m->rung, k->kernel),
         .shape = call.shape,
         .ms = 1e3 * t.call,
         .rate = call.amount / t.call * 1e-9,
