@@ -19,7 +19,7 @@
 #define INDEX_FILE "model.safetensors.index.json"
 
 enum {
-    BATCH = 16 << 20,  /* bytes made at a time */
+    BATCH = 4 << 20,   /* bytes made at a time */
     INDEX_ENTRY = 192, /* bytes of a line of the index, at most */
 };
 

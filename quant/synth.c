@@ -14,7 +14,7 @@
 #include "runtime/base/err.h"
 
 enum {
-    BATCH = 16 << 20,   /* bytes of panels made at a time */
+    BATCH = 4 << 20,    /* bytes of panels made at a time */
     LOW_SCALE = 96,     /* s8 scales are LOW_SCALE … LOW_SCALE + 31 */
     MIDDLE_SCALE = 112, /* near enough their root mean square */
 };

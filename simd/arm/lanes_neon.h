@@ -26,6 +26,7 @@ typedef int8x16_t vbook;
 enum {
     SL_GEMM_TILE = 4,
     SL_GEMM_PANELS = 1,
+    SL_FLOAT_TILE = 2,
     SL_STREAMS = 1,
     SL_AHEAD = 0,
     SL_HEAD_TILE = 4,

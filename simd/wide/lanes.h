@@ -31,6 +31,7 @@
  *   vpair_…                with SL_VECTOR_PAIRS: two vectors' dot products at once
  *   vf_opaque vi_opaque    the same value, of which the compiler knows nothing more
  *   SL_GEMM_TILE SL_GEMM_PANELS   how many vectors (4 or 8), and panels for each,
+ *   SL_FLOAT_TILE          vectors, of float matrices,
  *   SL_HEAD_TILE SL_VALUE_TILE SL_COLUMN_TILE   heads, parts of a value, and vectors of keys or
  *                          values for each of SL_HEAD_TILE heads the registers have room for
  *   SL_SCORE_HEADS SL_SCORE_PANELS   index heads times key panels: loads serve many products,

@@ -151,7 +151,7 @@ SL_INLINE void tile_of(const struct panels *m, const struct vector *v, size_t ti
 SL_INLINE void panel_float(const struct sl_packing *p, const uint8_t *panel, bool bf16,
                            const struct vector *v, size_t tile, vf *y)
 {
-    vf chain[2][4];
+    vf chain[SL_FLOAT_TILE][4];
     size_t bytes = bf16 ? 2 * SL_PANEL : 4 * SL_PANEL, whole = p->cols / 4 * 4;
     SL_UNROLL
     for (size_t t = 0; t < tile; t++)
@@ -226,19 +226,19 @@ static size_t multiply_integer(const struct sl_matrix *w, size_t i, size_t count
     return tile;
 }
 
-/* Panel I of a float matrix times one or two vectors from T on; returns how many. */
+/* Panel I of a float matrix times up to SL_FLOAT_TILE vectors from T on; returns how many. */
 static size_t multiply_float(const struct sl_matrix *w, size_t i, const struct sl_acts *x, size_t t,
                              size_t n, float *y, size_t ldy)
 {
     const struct sl_packing *p = &w->packing;
     const uint8_t *panel = w->data + i * sl_panel_bytes(p);
-    size_t row = i * SL_PANEL, tile = sl_least(n - t, 2);
-    struct vector v[2];
-    vf out[2];
+    size_t row = i * SL_PANEL, tile = n - t < SL_FLOAT_TILE ? 1 : SL_FLOAT_TILE;
+    struct vector v[SL_FLOAT_TILE];
+    vf out[SL_FLOAT_TILE];
     for (size_t at = 0; at < tile; at++)
         v[at] = vector_at(x, t + at);
-    if (tile == 2)
-        panel_float(p, panel, p->code == SL_CODE_BF16, v, 2, out);
+    if (tile == SL_FLOAT_TILE)
+        panel_float(p, panel, p->code == SL_CODE_BF16, v, SL_FLOAT_TILE, out);
     else
         panel_float(p, panel, p->code == SL_CODE_BF16, v, 1, out);
     for (size_t at = 0; at < tile; at++)

@@ -23,6 +23,7 @@ typedef vi vm; /* all ones: true */
 enum {
     SL_GEMM_TILE = 4,
     SL_GEMM_PANELS = 1,
+    SL_FLOAT_TILE = 2,
     SL_STREAMS = 2,
     SL_AHEAD = 1024,
     SL_HEAD_TILE = 4,

@@ -17,6 +17,7 @@ typedef __m512i vbook;
 enum {
     SL_GEMM_TILE = 8,
     SL_GEMM_PANELS = 2,
+    SL_FLOAT_TILE = 4,
     SL_STREAMS = 4,
     SL_AHEAD = 1024,
     SL_HEAD_TILE = 8,
