@@ -165,8 +165,9 @@ int sl_writer_error(struct sl_writer *w, const char *name, const struct sl_error
 int sl_writer_measure(struct sl_writer *w, uint64_t *bytes, struct sluice_err *err);
 
 /* Fixes the header's size and creates the file; then the data of every tensor, in order.  A drive
- * that is full may be noticed later, in commit at the latest. */
-int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *err);
+ * that is full may be noticed later, in commit at the latest.  DIRECT: as in behind.h; not for
+ * files of which the manifest has a checksum of all bytes. */
+int sl_writer_begin(struct sl_writer *w, const char *path, bool direct, struct sluice_err *err);
 int sl_writer_append(struct sl_writer *w, const void *data, size_t len, struct sluice_err *err);
 int sl_writer_commit(struct sl_writer *w, struct sluice_err *err);
 

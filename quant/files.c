@@ -167,7 +167,7 @@ static int write_resident(struct sl_conversion *c, const struct sl_plan_file *fi
     struct resident r = {.c = c, .file = file, .err = err};
     int status = declare_resident(&r);
     if (status == 0)
-        status = sl_writer_begin(&r.writer, path, err);
+        status = sl_writer_begin(&r.writer, path, false, err);
     if (status == 0)
         status = each_tensor(&r, write);
     if (status == 0)
@@ -286,7 +286,7 @@ static int write_experts(struct sl_conversion *c, const struct sl_plan_file *fil
     if (status == 0)
         status = declare_experts(&e, err);
     if (status == 0)
-        status = sl_writer_begin(&e.writer, path, err);
+        status = sl_writer_begin(&e.writer, path, true, err);
     for (uint32_t i = 0; status == 0 && i < n; i++)
         status = write_expert(&e, i, err);
     if (status == 0)

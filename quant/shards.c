@@ -347,7 +347,7 @@ static int write_shard(struct sl_conversion *c, const struct sl_plan_file *file,
     if (status == 0)
         status = sl_path_join(path, c->dest, file->name, err);
     if (status == 0)
-        status = sl_writer_begin(&m.writer, path, err);
+        status = sl_writer_begin(&m.writer, path, true, err);
     if (status == 0)
         status = each_tensor(m.k, file->layer, write_tensor, &m);
     if (status == 0)

@@ -118,7 +118,7 @@ int sl_writer_measure(struct sl_writer *w, uint64_t *bytes, struct sluice_err *e
     return 0;
 }
 
-int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *err)
+int sl_writer_begin(struct sl_writer *w, const char *path, bool direct, struct sluice_err *err)
 {
     uint64_t bytes;
     int status = sl_writer_measure(w, &bytes, err);
@@ -126,7 +126,7 @@ int sl_writer_begin(struct sl_writer *w, const char *path, struct sluice_err *er
         return status;
     XXH3_64bits_reset(w->hash);
     status = sl_newfile_open(&w->file, path, err);
-    return status < 0 ? status : sl_behind_open(&w->behind, &w->file, w->data_start, err);
+    return status < 0 ? status : sl_behind_open(&w->behind, &w->file, w->data_start, direct, err);
 }
 
 /* The current tensor has all its bytes: notes its checksum and goes to the next. */

@@ -72,7 +72,7 @@ static int start_thread(struct sl_behind *b, struct sluice_err *err)
     return failed ? sl_fail_errno(err, SLUICE_ENOMEM, failed, "cannot start a writing thread") : 0;
 }
 
-int sl_behind_open(struct sl_behind **out, struct sl_newfile *file, uint64_t start,
+int sl_behind_open(struct sl_behind **out, struct sl_newfile *file, uint64_t start, bool direct,
                    struct sluice_err *err)
 {
     struct sl_behind *b = *out = calloc(1, sizeof *b);
@@ -84,7 +84,7 @@ int sl_behind_open(struct sl_behind **out, struct sl_newfile *file, uint64_t sta
     pthread_cond_init(&b->changed, NULL);
     b->ring = aligned_alloc(PAGE, (size_t)PIECES * PIECE);
     int status = b->ring ? 0 : sl_fail_nomem(err, "write-behind", (size_t)PIECES * PIECE);
-    if (status == 0 && start % PAGE == 0)
+    if (status == 0 && direct && start % PAGE == 0)
         sl_newfile_direct(file, true);
     if (status == 0)
         status = start_thread(b, err);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The data of a new file, written front to back by a thread of its own: whoever makes the next
- * piece does not wait for the drive.  Past the page cache where the file system allows it, which
- * costs no processor time and leaves the cache to others.
+ * piece does not wait for the drive.
  */
 #ifndef SL_BASE_BEHIND_H
 #define SL_BASE_BEHIND_H
@@ -11,8 +10,12 @@
 
 struct sl_behind;
 
-/* FILE stays the caller's, open until *out is closed; the data begin at offset START. */
-int sl_behind_open(struct sl_behind **out, struct sl_newfile *file, uint64_t start,
+/*
+ * FILE stays the caller's, open until *out is closed; the data begin at offset START.  DIRECT: past
+ * the page cache, where the file system allows it and START is a multiple of 4096, which costs no
+ * processor time and leaves the cache to others; not for what is soon read again.
+ */
+int sl_behind_open(struct sl_behind **out, struct sl_newfile *file, uint64_t start, bool direct,
                    struct sluice_err *err);
 
 /* Copies DATA.  An error may be that of an earlier call's data; it stays. */

@@ -39,14 +39,14 @@ static int tear_down(void **state)
 }
 
 /* N bytes from offset START on, in portions of at most PORTION, then a first byte. */
-static void write_file(const char *path, uint64_t start, size_t n, size_t portion)
+static void write_file(const char *path, uint64_t start, size_t n, size_t portion, bool direct)
 {
     struct sl_newfile file;
     struct sl_behind *b;
     struct sluice_err err = {0};
     uint64_t random = portion;
     assert_int_equal(sl_newfile_open(&file, path, &err), 0);
-    assert_int_equal(sl_behind_open(&b, &file, start, &err), 0);
+    assert_int_equal(sl_behind_open(&b, &file, start, direct, &err), 0);
     for (size_t done = 0, some; done < n; done += some) {
         some = 1 + sl_splitmix(&random) % portion;
         some = some < n - done ? some : n - done;
@@ -84,10 +84,11 @@ static void writes_everything(void **state)
         {100, 17 * MIB + 3, MIB}, /* not direct */
     };
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        write_file(at("file"), cases[i].start, cases[i].n, cases[i].portion);
-        expect_file(at("file"), cases[i].start, cases[i].n);
-    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int direct = 0; direct < 2; direct++) {
+            write_file(at("file"), cases[i].start, cases[i].n, cases[i].portion, direct);
+            expect_file(at("file"), cases[i].start, cases[i].n);
+        }
 }
 
 /* The limit of a file's size stands for a full drive: writes fail from there on. */
@@ -104,7 +105,7 @@ static void reports_failure(void **state)
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     assert_int_equal(sl_newfile_open(&file, at("big"), &err), 0);
-    assert_int_equal(sl_behind_open(&b, &file, 4096, &err), 0);
+    assert_int_equal(sl_behind_open(&b, &file, 4096, true, &err), 0);
     for (int i = 0; i < 4 && status == 0; i++)
         status = sl_behind_append(b, noise, MOST, &err);
     assert_int_equal(status, SLUICE_EIO);
@@ -129,7 +130,7 @@ static void gives_up(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(sl_newfile_open(&file, at("none"), &err), 0);
-        assert_int_equal(sl_behind_open(&b, &file, 4096, &err), 0);
+        assert_int_equal(sl_behind_open(&b, &file, 4096, true, &err), 0);
         assert_int_equal(sl_behind_append(b, noise, 40 * MIB, &err), 0);
         sl_behind_close(&b);
         sl_newfile_close(&file);
