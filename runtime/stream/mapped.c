@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/stream/mapped.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "runtime/base/err.h"
+
+struct mapped_file {
+    const struct sl_expert_file *file;
+    uint8_t *map; /* whole file */
+    size_t size;
+    bool *checked; /* [n_experts] */
+};
+
+struct sl_mapped {
+    unsigned n;
+    struct mapped_file files[]; /* [n] */
+};
+
+void sl_mapped_close(struct sl_mapped **out)
+{
+    struct sl_mapped *m = *out;
+    if (!m)
+        return;
+    for (unsigned i = 0; i < m->n; i++) {
+        if (m->files[i].map)
+            munmap(m->files[i].map, m->files[i].size);
+        free(m->files[i].checked);
+    }
+    free(m);
+    *out = NULL;
+}
+
+static int map_file(struct mapped_file *m, const struct sl_expert_file *f, struct sluice_err *err)
+{
+    m->file = f;
+    m->size = f->data + f->n_experts * f->layout.stride;
+    m->checked = calloc(f->n_experts, sizeof *m->checked);
+    if (!m->checked)
+        return sl_fail_nomem(err, f->path, f->n_experts);
+    void *map = mmap(NULL, m->size, PROT_READ, MAP_SHARED, f->fd, 0);
+    if (map == MAP_FAILED)
+        return sl_fail_errno(err, SLUICE_EIO, errno, "cannot map %s (%zu bytes)", f->path, m->size);
+    m->map = map;
+    return 0;
+}
+
+int sl_mapped_open(struct sl_mapped **out, const struct sl_expert_file *files, unsigned n,
+                   struct sluice_err *err)
+{
+    struct sl_mapped *m = *out = calloc(1, sizeof *m + n * sizeof *m->files);
+    int status = 0;
+    if (!m)
+        return sl_fail_nomem(err, "mapped experts", n * sizeof *m->files);
+    m->n = n;
+    for (unsigned i = 0; status == 0 && i < n; i++)
+        status = map_file(&m->files[i], &files[i], err);
+    if (status < 0)
+        sl_mapped_close(out);
+    return status;
+}
+
+int sl_mapped_block(struct sl_mapped *m, unsigned i, uint32_t expert, const uint8_t **block,
+                    struct sluice_err *err)
+{
+    struct mapped_file *f = &m->files[i];
+    const struct sl_expert_layout *layout = &f->file->layout;
+    *block = f->map + f->file->data + expert * layout->stride;
+    for (uint64_t c = 0; !f->checked[expert] && c < layout->chunks; c++) {
+        int status = sl_chunk_check(f->file, expert, c, *block + c * SL_CHUNK_BYTES, err);
+        if (status < 0)
+            return status;
+    }
+    f->checked[expert] = true;
+    return 0;
+}
