@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which experts are kept.  A count halves with time by growing the worth of a use instead: `unit`
- * doubles every half-life, and everything is scaled down by a power of two, exactly, before it
- * overflows.
+ * Which experts are kept.  Counts halve with time by growing the worth of a use instead: it doubles
+ * every half-life, and everything is scaled down by a power of two, exactly, before it overflows.
  */
 #include "runtime/stream/slots.h"
 
@@ -12,18 +11,24 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 
-enum { UNIT_DOUBLINGS = 64 }; /* `unit` stays below two to this */
+enum { LASTING_HALF_LIFE = 256, RECENT_HALF_LIFE = 16, RECENT_WEIGHT = 4, DOUBLINGS_MAX = 64 };
+
+/* Uses of experts, decaying. */
+struct counter {
+    double half_life; /* tokens; infinite: none */
+    uint64_t base;    /* the token whose uses count 1 */
+    double unit;      /* what a use counts now … */
+    double worth;     /* … and one at an unknown place of the pass */
+    double *count;    /* [layers][experts] */
+};
 
 struct sl_slots {
     struct sl_slots_opts opts;
-    uint32_t limit;  /* slots that may hold an expert */
-    uint64_t now;    /* tokens that went by */
-    uint64_t base;   /* the token at which `unit` was 1 */
-    double unit;     /* what one use adds to a count now */
+    uint32_t limit; /* slots that may hold an expert */
+    uint64_t now;   /* tokens that went by */
+    struct counter lasting, recent;
     uint64_t uses;   /* calls of sl_slots_use() */
-    double *count;   /* [layers][experts], in units of the token `base` */
-    uint64_t *token; /* [layers][experts]: the last use; counted from 1, 0: never */
-    uint64_t *order; /* [layers][experts]: the last use among all, the same */
+    uint64_t *order; /* [layers][experts]: which of them was the last; 0: never */
     int32_t *slot;   /* [layers][experts], or -1 */
     int32_t *expert; /* [layers][slots], or -1 */
     uint32_t *pins;  /* [layers][slots] */
@@ -40,6 +45,12 @@ static size_t at_slot(const struct sl_slots *s, uint32_t layer, int32_t slot)
     return (size_t)layer * s->opts.slots + (uint32_t)slot;
 }
 
+static struct counter counter_of(double half_life, size_t experts)
+{
+    return (struct counter){
+        .half_life = half_life, .unit = 1, .worth = 1, .count = calloc(experts, sizeof(double))};
+}
+
 int sl_slots_open(struct sl_slots **out, const struct sl_slots_opts *opts, struct sluice_err *err)
 {
     size_t experts, slots;
@@ -49,15 +60,15 @@ int sl_slots_open(struct sl_slots **out, const struct sl_slots_opts *opts, struc
         goto fail;
     s->opts = *opts;
     s->limit = opts->slots;
-    s->unit = 1;
-    s->count = calloc(experts, sizeof *s->count);
-    s->token = calloc(experts, sizeof *s->token);
+    s->lasting = counter_of(opts->policy == SL_POLICY_LFU ? HUGE_VAL : LASTING_HALF_LIFE, experts);
+    s->recent = counter_of(RECENT_HALF_LIFE, experts);
     s->order = calloc(experts, sizeof *s->order);
     s->slot = calloc(experts, sizeof *s->slot);
     s->expert = calloc(slots, sizeof *s->expert);
     s->pins = calloc(slots, sizeof *s->pins);
     s->held = calloc(opts->layers, sizeof *s->held);
-    if (!s->count || !s->token || !s->order || !s->slot || !s->expert || !s->pins || !s->held)
+    if (!s->lasting.count || !s->recent.count || !s->order || !s->slot || !s->expert || !s->pins ||
+        !s->held)
         goto fail;
     for (size_t i = 0; i < experts; i++)
         s->slot[i] = -1;
@@ -75,8 +86,8 @@ void sl_slots_close(struct sl_slots **out)
     struct sl_slots *s = *out;
     if (!s)
         return;
-    free(s->count);
-    free(s->token);
+    free(s->lasting.count);
+    free(s->recent.count);
     free(s->order);
     free(s->slot);
     free(s->expert);
@@ -133,43 +144,53 @@ void sl_slots_unpin(struct sl_slots *s, uint32_t layer, int32_t slot)
 
 /* ---- what is worth keeping ------------------------------------------------------------------ */
 
-void sl_slots_use(struct sl_slots *s, uint32_t layer, uint32_t expert, uint32_t times)
+/* The mean of what a use counts over a pass of TOKENS that ends at token NOW. */
+static double mean_worth(const struct counter *c, uint32_t tokens)
 {
-    size_t i = at_expert(s, layer, expert);
-    s->count[i] += times * s->unit;
-    s->token[i] = s->now + 1;
-    s->order[i] = ++s->uses;
+    if (tokens <= 1 || isinf(c->half_life))
+        return c->unit;
+    double n = tokens;
+    return c->unit * expm1(-n * M_LN2 / c->half_life) / (n * expm1(-M_LN2 / c->half_life));
 }
 
-/* Counts all over again from a later token. */
-static void rebase(struct sl_slots *s)
+static void advance(struct counter *c, size_t n, uint64_t now, uint32_t tokens)
 {
-    uint64_t halvings = (s->now - s->base) / SL_SLOTS_HALF_LIFE;
-    double scale = exp2(-(double)halvings);
-    for (size_t i = 0; i < (size_t)s->opts.layers * s->opts.experts; i++)
-        s->count[i] *= scale;
-    s->base += halvings * SL_SLOTS_HALF_LIFE;
+    double halvings = floor((double)(now - c->base) / c->half_life);
+    if (halvings >= DOUBLINGS_MAX) {
+        double scale = exp2(-halvings);
+        for (size_t i = 0; i < n; i++)
+            c->count[i] *= scale;
+        c->base += (uint64_t)(halvings * c->half_life);
+    }
+    c->unit = exp2((double)(now - c->base) / c->half_life);
+    c->worth = mean_worth(c, tokens);
 }
 
 void sl_slots_tick(struct sl_slots *s, uint32_t tokens)
 {
+    size_t n = (size_t)s->opts.layers * s->opts.experts;
     s->now += tokens;
-    if (s->opts.policy == SL_POLICY_LFU)
-        return;
-    if (s->now - s->base >= UNIT_DOUBLINGS * SL_SLOTS_HALF_LIFE)
-        rebase(s);
-    s->unit = exp2((double)(s->now - s->base) / SL_SLOTS_HALF_LIFE);
+    advance(&s->lasting, n, s->now, tokens);
+    advance(&s->recent, n, s->now, tokens);
 }
 
-/* A use counts twice at first: the bonus fades with the tokens since. */
+void sl_slots_use(struct sl_slots *s, uint32_t layer, uint32_t expert, uint32_t times)
+{
+    size_t i = at_expert(s, layer, expert);
+    s->lasting.count[i] += times * s->lasting.worth;
+    s->recent.count[i] += times * s->recent.worth;
+    s->order[i] = ++s->uses;
+}
+
 static double score(const struct sl_slots *s, uint32_t layer, uint32_t expert)
 {
     size_t i = at_expert(s, layer, expert);
     if (s->opts.policy == SL_POLICY_LRU)
         return (double)s->order[i];
-    if (s->opts.policy == SL_POLICY_LFU || s->token[i] == 0)
-        return s->count[i];
-    return s->count[i] + s->unit / (double)(s->now + 2 - s->token[i]);
+    double lasting = s->lasting.count[i] / s->lasting.unit;
+    if (s->opts.policy == SL_POLICY_LFU)
+        return lasting;
+    return lasting + RECENT_WEIGHT * (s->recent.count[i] / s->recent.unit);
 }
 
 /* The slot worth least that holds an expert and is not pinned, or -1. */
@@ -221,22 +242,19 @@ uint32_t sl_slots_best(const struct sl_slots *s, uint32_t layer, uint32_t *ids, 
 {
     uint32_t found = 0;
     for (uint32_t expert = 0; expert < s->opts.experts; expert++)
-        if (s->token[at_expert(s, layer, expert)] && rank(s, layer, expert) < n)
+        if (score(s, layer, expert) > 0 && rank(s, layer, expert) < n)
             ids[found++] = expert;
     return found;
 }
 
 double sl_slots_count(const struct sl_slots *s, uint32_t layer, uint32_t expert)
 {
-    return s->count[at_expert(s, layer, expert)] / s->unit;
+    return s->lasting.count[at_expert(s, layer, expert)] / s->lasting.unit;
 }
 
 void sl_slots_set_count(struct sl_slots *s, uint32_t layer, uint32_t expert, double count)
 {
-    size_t i = at_expert(s, layer, expert);
-    s->count[i] = count * s->unit;
-    s->token[i] = s->now + 1;
-    s->order[i] = ++s->uses;
+    s->lasting.count[at_expert(s, layer, expert)] = count * s->lasting.unit;
 }
 
 /* ---- fewer slots ---------------------------------------------------------------------------- */

@@ -12,15 +12,15 @@
 
 #include "runtime/sluice.h"
 
-/* What makes an expert worth keeping. */
+/*
+ * What makes an expert worth keeping.  SLUICE: a use is worth 5 at first; 4 of them halve every 16
+ * tokens, the fifth every 256 (docs/replay.md has how that was chosen).  The others are for replay.
+ */
 enum sl_slot_policy {
-    SL_POLICY_SLUICE, /* how often it was used, halved every SL_SLOTS_HALF_LIFE tokens, and how
-                         lately */
-    SL_POLICY_LRU,    /* how lately it was used (for replay) */
-    SL_POLICY_LFU,    /* how often it was used (for replay) */
+    SL_POLICY_SLUICE,
+    SL_POLICY_LRU, /* how lately it was used */
+    SL_POLICY_LFU, /* how often it was ever used */
 };
-
-enum { SL_SLOTS_HALF_LIFE = 256 };
 
 struct sl_slots_opts {
     uint32_t layers, experts; /* experts: of the layer that has most */
@@ -54,10 +54,11 @@ void sl_slots_unpin(struct sl_slots *s, uint32_t layer, int32_t slot);
 
 /* ---- what is worth keeping ------------------------------------------------------------------ */
 
-/* TIMES tokens chose EXPERT, held or not. */
-void sl_slots_use(struct sl_slots *s, uint32_t layer, uint32_t expert, uint32_t times);
-/* TOKENS have gone by since the last tick. */
+/* A pass over the next TOKENS begins: older uses are worth less, and those that are told from now
+ * on are taken to be spread evenly over these tokens. */
 void sl_slots_tick(struct sl_slots *s, uint32_t tokens);
+/* TIMES tokens of the pass chose EXPERT, held or not. */
+void sl_slots_use(struct sl_slots *s, uint32_t layer, uint32_t expert, uint32_t times);
 
 /* Where to put the next expert of LAYER: the lowest empty slot while fewer than the limit hold one,
  * else the slot that is worth least among the unpinned (ties: the lowest), else -1. */
@@ -66,11 +67,11 @@ int32_t sl_slots_victim(const struct sl_slots *s, uint32_t layer);
 /* Whether EXPERT is one of the best of its layer, as many as the limit (ties: lower ids). */
 bool sl_slots_deserves(const struct sl_slots *s, uint32_t layer, uint32_t expert);
 
-/* The N best experts of LAYER that were ever used, fewer when there are fewer: ids[], ascending.
- * Returns their number. */
+/* The N best experts of LAYER, fewer when fewer are worth anything: ids[], ascending.  Returns
+ * their number. */
 uint32_t sl_slots_best(const struct sl_slots *s, uint32_t layer, uint32_t *ids, uint32_t n);
 
-/* How often EXPERT was used, as the policy remembers it: what a usage file keeps. */
+/* The lasting part of what EXPERT is worth, in uses: what a usage file keeps. */
 double sl_slots_count(const struct sl_slots *s, uint32_t layer, uint32_t expert);
 void sl_slots_set_count(struct sl_slots *s, uint32_t layer, uint32_t expert, double count);
 
