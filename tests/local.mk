@@ -157,7 +157,7 @@ tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(scratch)
 tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_slots_SOURCES = tests/unit/test_slots.c tests/random.h
+tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.h
 tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 

@@ -97,6 +97,11 @@ void sl_slots_close(struct sl_slots **out)
     *out = NULL;
 }
 
+struct sl_slots_opts sl_slots_shape(const struct sl_slots *s)
+{
+    return s->opts;
+}
+
 /* ---- what is where -------------------------------------------------------------------------- */
 
 int32_t sl_slots_find(const struct sl_slots *s, uint32_t layer, uint32_t expert)

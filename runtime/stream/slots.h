@@ -33,6 +33,9 @@ struct sl_slots;
 int sl_slots_open(struct sl_slots **s, const struct sl_slots_opts *opts, struct sluice_err *err);
 void sl_slots_close(struct sl_slots **s);
 
+/* As opened. */
+struct sl_slots_opts sl_slots_shape(const struct sl_slots *s);
+
 /* ---- what is where -------------------------------------------------------------------------- */
 
 /* The slot that holds EXPERT, or -1. */

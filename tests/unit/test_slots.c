@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which experts are kept: against a slow definition, through long random lives. */
+/* Which experts are kept: against a slow definition, through long random lives.  Usage files. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,9 @@
 #include <cmocka.h>
 
 #include "runtime/stream/slots.h"
+#include "runtime/stream/usage.h"
 #include "tests/random.h"
+#include "tests/unit/scratch.h"
 
 /* ---- the definition ------------------------------------------------------------------------- */
 
@@ -387,12 +389,85 @@ static void counts_can_be_set(void **unused)
     sl_slots_close(&s);
 }
 
+/* ---- usage files ---------------------------------------------------------------------------- */
+
+static struct sl_slots *open_two_layers(void)
+{
+    struct sl_slots *s;
+    struct sluice_err err;
+    const struct sl_slots_opts opts = {.layers = 2, .experts = 3, .slots = 2};
+    assert_int_equal(sl_slots_open(&s, &opts, &err), 0);
+    return s;
+}
+
+static void usage_comes_back(void **unused)
+{
+    (void)unused;
+    static const double counts[2][3] = {{0, 1.5, 1e-7}, {1e9, 0.333333, 7}};
+    struct sluice_err err = {0};
+    struct sl_slots *s = open_two_layers(), *again = open_two_layers();
+    sl_slots_tick(s, 12345);
+    for (uint32_t i = 0; i < 6; i++)
+        sl_slots_set_count(s, i / 3, i % 3, counts[i / 3][i % 3]);
+    assert_int_equal(sl_usage_load(again, at("usage.json"), "xxh3:1", &err), 0); /* none yet */
+    assert_int_equal(sl_usage_save(s, at("usage.json"), "xxh3:1", &err), 0);
+    assert_int_equal(sl_usage_load(again, at("usage.json"), "xxh3:1", &err), 1);
+    for (uint32_t i = 0; i < 6; i++) {
+        double wanted = counts[i / 3][i % 3], found = sl_slots_count(again, i / 3, i % 3);
+        assert_true(fabs(found - wanted) <= 1e-5 * wanted);
+    }
+    assert_int_equal(sl_usage_load(again, at("usage.json"), "xxh3:2", &err), SLUICE_EARG);
+    expect_text(err.msg, "usage.json");
+    expect_text(err.msg, "xxh3:1");
+    sl_slots_close(&s);
+    sl_slots_close(&again);
+}
+
+static void refuses(const char *text, int code, const char *word)
+{
+    struct sluice_err err = {0};
+    struct sl_slots *s = open_two_layers();
+    put_text("bad.json", text);
+    assert_int_equal(sl_usage_load(s, at("bad.json"), "x", &err), code);
+    expect_text(err.msg, "bad.json");
+    expect_text(err.msg, word);
+    sl_slots_close(&s);
+}
+
+#define HEAD "{\"sluice_usage\": 1, \"source\": \"x\", \"counts\": "
+
+static void bad_usage_is_refused(void **unused)
+{
+    (void)unused;
+    struct sluice_err err = {0};
+    struct sl_slots *s = open_two_layers();
+    put_text("good.json", HEAD "[[1, 2, 3], [4, 5.5, 6e3]]}");
+    assert_int_equal(sl_usage_load(s, at("good.json"), "x", &err), 1);
+    refuses("", SLUICE_EFORMAT, "JSON");
+    refuses("{}", SLUICE_EFORMAT, "sluice_usage");
+    refuses("{\"sluice_usage\": 2}", SLUICE_EVERSION, "version 2");
+    refuses("{\"sluice_usage\": 1, \"counts\": []}", SLUICE_EFORMAT, "source");
+    refuses("{\"sluice_usage\": 1, \"source\": \"x\"}", SLUICE_EFORMAT, "0 layers");
+    refuses(HEAD "[[1, 2, 3]]}", SLUICE_EFORMAT, "1 layers");
+    refuses(HEAD "[[1, 2, 3], [1, 2, 3], [1, 2, 3]]}", SLUICE_EFORMAT, "3 layers");
+    refuses(HEAD "[[1, 2, 3], [4, 5]]}", SLUICE_EFORMAT, "layer 1 has 2");
+    refuses(HEAD "[[1, 2, 3, 4], [4, 5, 6]]}", SLUICE_EFORMAT, "layer 0 has 4");
+    refuses(HEAD "[[1, 2, 3], 7]}", SLUICE_EFORMAT, "layer 1");
+    refuses(HEAD "[[1, 2, 3], [4, -5, 6]]}", SLUICE_EFORMAT, "layer 1, expert 1");
+    refuses(HEAD "[[1, 2, 3], [4, \"5\", 6]]}", SLUICE_EFORMAT, "layer 1, expert 1");
+    refuses(HEAD "[[1, 2, 3], [4, 5, 1e300]]}", SLUICE_EFORMAT, "layer 1, expert 2");
+    assert_int_equal(sl_usage_load(s, root, "x", &err), SLUICE_EFORMAT); /* a directory */
+    assert_int_equal(sl_usage_save(s, at("none/usage.json"), "x", &err), SLUICE_EIO);
+    sl_slots_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ours_is_as_defined), cmocka_unit_test(lru_is_as_defined),
         cmocka_unit_test(lfu_is_as_defined),  cmocka_unit_test(counts_last),
         cmocka_unit_test(pinned_slots_stay),  cmocka_unit_test(counts_can_be_set),
+        cmocka_unit_test(usage_comes_back),   cmocka_unit_test(bad_usage_is_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("slots", tests, make_root, remove_root);
 }
