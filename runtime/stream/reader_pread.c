@@ -28,14 +28,14 @@ struct sl_reader {
 static int read_chunk(const struct sl_read *read, uint64_t chunk, struct sluice_err *err)
 {
     const struct sl_expert_file *f = read->file;
-    uint64_t begin = chunk * SL_CHUNK_BYTES;
-    uint64_t offset = f->data + read->expert * f->layout.stride + begin;
+    uint8_t *data = read->buffer + chunk * SL_CHUNK_BYTES;
+    struct sl_chunk_place place = sl_chunk_place(f, read->expert, chunk);
+    const struct sl_expert_part *part = &f->parts[place.part];
     int status = 0;
     for (int attempt = 0; attempt < 2; attempt++) {
-        status = sl_read_at(f->fd, read->buffer + begin, sl_chunk_length(&f->layout, chunk), offset,
-                            f->path, err);
+        status = sl_read_at(part->fd, data, place.length, place.offset, part->path, err);
         if (status == 0)
-            status = sl_chunk_check(f, read->expert, chunk, read->buffer + begin, err);
+            status = sl_chunk_check(f, read->expert, chunk, data, err);
         if (status != SLUICE_EDAMAGED)
             break;
     }
