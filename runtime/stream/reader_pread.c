@@ -4,10 +4,10 @@
  * expert is read by several threads; a chunk with a wrong checksum is read once more.
  */
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "runtime/base/err.h"
+#include "runtime/base/thread.h"
 #include "runtime/stream/stream.h"
 
 enum { THREADS = 4 };
@@ -108,15 +108,11 @@ static int pread_open(struct sl_reader **out, const struct sl_expert_file *files
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
     pthread_cond_init(&r->finished, NULL);
-    sigset_t all, old; /* signals belong to the caller's threads */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
     int failed = 0;
     while (r->n_threads < THREADS && failed == 0) {
-        failed = pthread_create(&r->threads[r->n_threads], NULL, reader_thread, r);
+        failed = sl_thread_start(&r->threads[r->n_threads], reader_thread, r);
         r->n_threads += failed == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (r->n_threads == 0) {
         pread_close(out);
         return sl_fail_errno(err, SLUICE_ENOMEM, failed, "cannot start reader threads");
