@@ -27,16 +27,28 @@ struct sl_experts {
     struct sl_experts_use use;
 };
 
+/* One layer's misses are to load all drives; what differs is a change that was interrupted. */
+static int check_parts(const struct sl_expert_file *f, const struct sl_expert_file *first,
+                       struct sluice_err *err)
+{
+    if (f->n_parts == first->n_parts)
+        return 0;
+    return sl_fail(err, SLUICE_EFORMAT,
+                   "%s: one of %u files of its layer, but layer %u has %u: sluice stripe was "
+                   "interrupted; run it again with the same arguments, it continues",
+                   f->parts[0].path, f->n_parts, first->layer, first->n_parts);
+}
+
 static int open_files(struct sl_experts *x, const char *dir, const struct sl_manifest *m,
                       struct sluice_err *err)
 {
     x->files = calloc(x->n ? x->n : 1, sizeof *x->files);
     if (!x->files)
         return sl_fail_nomem(err, "expert files", x->n * sizeof *x->files);
-    for (unsigned i = 0; i < x->n; i++)
-        x->files[i].fd = -1;
     for (unsigned i = 0; i < x->n; i++) {
         int status = sl_expert_file_open(&x->files[i], dir, m, x->first + i, err);
+        if (status == 0)
+            status = check_parts(&x->files[i], &x->files[0], err);
         if (status < 0)
             return status;
     }
@@ -75,7 +87,7 @@ int sl_experts_open_source(struct sl_experts **out, const struct sl_expert_sourc
     x->first = source->layer;
     x->n = 1;
     x->files[0] = (struct sl_expert_file){
-        .fd = -1, .layer = source->layer, .n_experts = source->n_experts, .layout = source->layout};
+        .layer = source->layer, .n_experts = source->n_experts, .layout = source->layout};
     x->source = *source;
     x->wave = sl_min(sl_max(wave, 1), SL_READS);
     sl_arena_take(&x->made, x->wave, source->layout.stride);
