@@ -19,7 +19,7 @@ size_t sl_moe_wave(const struct sl_config *c, uint32_t layers)
 {
     if (layers <= c->dense_layers)
         return 0;
-    return sl_min(sl_max(2 * (size_t)c->experts_used, MIN_WAVE), SL_READS);
+    return sl_min(sl_max(2 * (size_t)c->experts_used, MIN_WAVE), SL_WAVE_MAX);
 }
 
 /* The scratch of the shared expert and that of routed ones are never used at the same time; what

@@ -63,6 +63,7 @@ struct sl_moe {
     uint32_t *todo;               /* [rows]: those whose gate_up is finished */
     uint32_t *used;               /* [experts]: those with rows, ascending */
     uint32_t *uses;               /* [experts]: how many rows each of those has */
+    const uint8_t **blocks;       /* [wave] */
     struct sl_ready *ready;       /* [wave] */
     struct sl_matrix *matrices;   /* [2 · wave]: gate_up and down of the experts at hand */
     struct sl_product *products;  /* [wave] */

@@ -32,6 +32,7 @@ void sl_routed_take_tables(struct sl_moe *m, struct sl_arena *arena)
     m->todo = sl_arena_take(arena, sl_routed_rows(m), sizeof(uint32_t));
     m->used = sl_arena_take(arena, c->experts, sizeof(uint32_t));
     m->uses = sl_arena_take(arena, c->experts, sizeof(uint32_t));
+    m->blocks = sl_arena_take(arena, m->wave, sizeof *m->blocks);
     m->ready = sl_arena_take(arena, m->wave, sizeof *m->ready);
     m->matrices = sl_arena_take(arena, 2 * m->wave, sizeof *m->matrices);
     m->products = sl_arena_take(arena, m->wave, sizeof *m->products);
@@ -318,16 +319,11 @@ int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size
                      struct sluice_err *err)
 {
     const struct sl_expert_layout *layout = sl_experts_layout(m->experts, layer);
-    const struct sl_ask ask = {layer, ids, NULL, n, .in_order = false};
-    sl_experts_release(m->experts);
-    int taken, status = sl_experts_ask(m->experts, &ask, err);
-    if (status < 0)
-        return status;
-    while ((taken = sl_experts_take(m->experts, m->ready, m->wave, err)) > 0)
-        for (int i = 0; i < taken; i++)
-            bind(m, layout, m->ready[i].index, m->ready[i].block);
+    int status = sl_experts_fetch(m->experts, layer, ids, n, m->blocks, err);
     sl_meter_lap(m->compute->meter, SLUICE_PART_IO);
-    return taken;
+    for (size_t i = 0; status == 0 && i < n; i++)
+        bind(m, layout, i, m->blocks[i]);
+    return status;
 }
 
 void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,

@@ -64,7 +64,7 @@ int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_ma
         return sl_fail_nomem(err, "experts", sizeof *x);
     x->first = first;
     x->n = n;
-    x->wave = sl_min(sl_max(opts->wave, 1), SL_READS);
+    x->wave = sl_min(sl_max(opts->wave, 1), SL_WAVE_MAX);
     int status = open_files(x, dir, m, err);
     if (status == 0)
         status = opts->reader == SLUICE_READER_MEMORY
@@ -89,7 +89,7 @@ int sl_experts_open_source(struct sl_experts **out, const struct sl_expert_sourc
     x->files[0] = (struct sl_expert_file){
         .layer = source->layer, .n_experts = source->n_experts, .layout = source->layout};
     x->source = *source;
-    x->wave = sl_min(sl_max(wave, 1), SL_READS);
+    x->wave = sl_min(sl_max(wave, 1), SL_WAVE_MAX);
     sl_arena_take(&x->made, x->wave, source->layout.stride);
     int status = sl_arena_allocate(&x->made, "blocks of experts", err);
     if (status < 0)
@@ -201,6 +201,19 @@ void sl_experts_release(struct sl_experts *x)
     if (x->streamed)
         sl_streamed_release(x->streamed);
     x->taken = x->ask.n;
+}
+
+int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                     const uint8_t **blocks, struct sluice_err *err)
+{
+    struct sl_ready ready[SL_WAVE_MAX];
+    const struct sl_ask ask = {.layer = layer, .ids = ids, .n = n};
+    sl_experts_release(x);
+    int taken = sl_experts_ask(x, &ask, err);
+    while (taken == 0 && (taken = sl_experts_take(x, ready, SL_WAVE_MAX, err)) > 0)
+        for (; taken > 0; taken--)
+            blocks[ready[taken - 1].index] = ready[taken - 1].block;
+    return taken;
 }
 
 struct sl_asked sl_experts_asked(const struct sl_experts *x)

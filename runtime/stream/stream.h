@@ -61,14 +61,14 @@ int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chu
 struct sl_experts;
 
 enum {
-    SL_READS = 64,     /* experts being read at a time, at most */
+    SL_WAVE_MAX = 64,  /* blocks lent at a time */
     SL_STAGES = 16,    /* blocks that experts pass through: those of a prompt, and guesses */
     SL_STAGES_MIN = 2, /* with these a prompt can be computed while it is read */
 };
 
 struct sl_experts_opts {
     enum sluice_reader reader; /* AUTO is for the caller to decide: here the best that streams */
-    size_t wave;               /* most blocks lent at a time, ≤ SL_READS */
+    size_t wave;               /* most blocks lent at a time, ≤ SL_WAVE_MAX */
     uint32_t slots;            /* experts kept per layer, of readers that stream; ≥ 1 */
     unsigned stages;           /* SL_STAGES_MIN to SL_STAGES, likewise */
 };
@@ -141,6 +141,11 @@ int sl_experts_take(struct sl_experts *x, struct sl_ready *ready, size_t max,
 
 /* Ends an ask, finished or not; what is still being read is stopped.  Nothing asked is fine. */
 void sl_experts_release(struct sl_experts *x);
+
+/* All of that at once: blocks[i] is the block of ids[i], n ≤ sl_experts_at_once(), until the next
+ * fetch or the release. */
+int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                     const uint8_t **blocks, struct sluice_err *err);
 
 /* How many may be asked for that are not wanted in order. */
 size_t sl_experts_at_once(const struct sl_experts *x);

@@ -52,7 +52,7 @@ struct sl_streamed {
     uint32_t *block_of; /* [n_layers][n_slots] */
     struct stage stages[SL_STAGES];
     unsigned n_stages;
-    struct fetch fetches[SL_READS];
+    struct fetch fetches[SL_WAVE_MAX + SL_STAGES];
     const atomic_int *stop; /* or NULL */
 
     bool asked;
@@ -178,7 +178,7 @@ static struct stage *free_stage(struct sl_streamed *s)
     return NULL;
 }
 
-/* There is always one: stages and wanted experts of a wave are fewer than SL_READS together. */
+/* There is always one: an expert asked for out of order, or a stage, has no more than one. */
 static struct fetch *begin_read(struct sl_streamed *s, unsigned layer, uint32_t expert,
                                 uint32_t block, bool ahead, bool halves)
 {
@@ -556,10 +556,10 @@ bool sl_streamed_guessing(const struct sl_streamed *s)
     return s->pass == 1 && s->n_slots < s->files->n_experts && sl_ahead_wanted(&s->use.guesses);
 }
 
-/* Every expert of such an ask finds a slot, and its read a place beside those of all guesses. */
+/* Every expert of such an ask finds a slot. */
 size_t sl_streamed_at_once(const struct sl_streamed *s)
 {
-    return sl_min(s->n_slots, SL_READS - SL_STAGES);
+    return sl_min(s->n_slots, SL_WAVE_MAX);
 }
 
 const struct sl_reader *sl_streamed_reader(const struct sl_streamed *s)
