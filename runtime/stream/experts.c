@@ -6,16 +6,16 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "runtime/base/available.h"
-#include "runtime/stream/stream.h"
+#include "runtime/stream/reader.h"
 
 struct sl_experts {
     unsigned first, n;
-    struct sl_expert_file *files;    /* [n] */
-    const struct sl_reader_ops *ops; /* NULL: a source */
+    struct sl_expert_file *files; /* [n] */
+    struct sl_mapped *mapped;     /* one of these two, or a source */
     struct sl_reader *reader;
     struct sl_expert_source source;
     size_t wave;
-    struct sl_arena slots; /* wave blocks of the largest stride, unless the reader has its own */
+    struct sl_arena slots; /* wave blocks of the largest stride, unless files are mapped */
     struct sl_read reads[SL_READS];
     struct sl_experts_use use;
 };
@@ -49,12 +49,12 @@ static int open_files(struct sl_experts *x, const char *dir, const struct sl_man
 
 static int open_slots(struct sl_experts *x, uint64_t largest, struct sluice_err *err)
 {
-    uint8_t *slot = NULL;
-    sl_arena_take(&x->slots, x->wave, largest);
+    sl_arena_take(&x->slots, x->wave + 1, largest);
     int status = sl_arena_allocate(&x->slots, "expert slots", err);
     if (status < 0)
         return status;
-    slot = sl_arena_take(&x->slots, x->wave, largest);
+    uint8_t *slot = sl_arena_take(&x->slots, x->wave + 1, largest);
+    slot += -(uintptr_t)slot % SL_DATA_ALIGN;
     for (size_t i = 0; i < x->wave; i++)
         x->reads[i].buffer = slot + i * largest;
     return 0;
@@ -76,14 +76,15 @@ int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_ma
         goto fail;
     total = total_bytes(x, &largest);
     if (kind == SLUICE_READER_AUTO)
-        kind = total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
-    x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
-    if ((x->ops->needs_buffers && (status = open_slots(x, largest, err)) < 0) ||
-        (status = x->ops->open(&x->reader, x->files, n, err)) < 0)
-        goto fail;
-    return 0;
+        kind = total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_AUTO;
+    if (kind == SLUICE_READER_MEMORY)
+        status = sl_mapped_open(&x->mapped, x->files, n, err);
+    else if ((status = open_slots(x, largest, err)) == 0)
+        status = sl_reader_open(&x->reader, &(struct sl_reader_opts){.kind = kind}, x->files, n,
+                                err);
 fail:
-    sl_experts_close(out);
+    if (status < 0)
+        sl_experts_close(out);
     return status;
 }
 
@@ -113,8 +114,8 @@ void sl_experts_close(struct sl_experts **out)
     struct sl_experts *x = *out;
     if (!x)
         return;
-    if (x->ops)
-        x->ops->close(&x->reader);
+    sl_mapped_close(&x->mapped);
+    sl_reader_close(&x->reader);
     sl_arena_free(&x->slots);
     for (unsigned i = 0; x->files && i < x->n; i++)
         sl_expert_file_close(&x->files[i]);
@@ -135,7 +136,7 @@ uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer)
 
 const char *sl_experts_reader(const struct sl_experts *x)
 {
-    return x->ops ? x->ops->name : "source";
+    return x->mapped ? "memory" : x->reader ? sl_reader_name(x->reader) : "source";
 }
 
 size_t sl_experts_wave(const struct sl_experts *x)
@@ -160,37 +161,57 @@ static int make_blocks(struct sl_experts *x, unsigned layer, const uint32_t *ids
     return status;
 }
 
-int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
-                     const uint8_t **blocks, struct sluice_err *err)
+static int map_blocks(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                      const uint8_t **blocks, struct sluice_err *err)
+{
+    int status = 0;
+    for (size_t i = 0; status == 0 && i < n; i++)
+        status = sl_mapped_block(x->mapped, &x->files[layer - x->first], ids[i], &blocks[i], err);
+    x->use.hits += n;
+    return status;
+}
+
+/* Waits until the read is over, well or not. */
+static enum sl_read_state wait_for(struct sl_reader *r, const struct sl_read *read)
+{
+    enum sl_read_state state;
+    uint64_t seen = 0;
+    do {
+        sl_reader_wait(r, &seen, 1);
+        state = sl_reader_state(r, read);
+    } while (state == SL_READ_UNDER_WAY || state == SL_READ_HALF);
+    return state;
+}
+
+static int read_blocks(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                       const uint8_t **blocks, struct sluice_err *err)
 {
     size_t submitted = 0;
     int status = 0;
-    if (!x->ops)
-        return make_blocks(x, layer, ids, n, blocks, err);
-    for (; submitted < n; submitted++) {
+    for (; submitted < n && status == 0; submitted += status == 0) {
         struct sl_read *read = &x->reads[submitted];
         read->file = &x->files[layer - x->first];
         read->expert = ids[submitted];
-        if ((status = x->ops->submit(x->reader, read, err)) < 0)
-            break;
+        status = sl_reader_submit(x->reader, read, err);
     }
     for (size_t i = 0; i < submitted; i++) { /* also after a failure: slots must be quiet */
-        struct sl_read *done;
-        int waited = x->ops->wait(x->reader, &done, err);
-        if (waited < 0)
-            return waited;
-        if (done->err.code < 0 && status == 0) {
-            status = done->err.code;
+        struct sl_read *read = &x->reads[i];
+        if (wait_for(x->reader, read) == SL_READ_FAILED && status == 0) {
+            status = read->err.code;
             if (err)
-                *err = done->err;
+                *err = read->err;
         }
-        blocks[done - x->reads] = done->data;
-        if (x->ops->needs_buffers) {
-            x->use.misses++;
-            x->use.bytes_read += done->file->layout.stride;
-        } else {
-            x->use.hits++;
-        }
+        blocks[i] = read->buffer;
+        x->use.bytes_read += read->file->layout.stride;
     }
+    x->use.misses += submitted;
     return status;
+}
+
+int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                     const uint8_t **blocks, struct sluice_err *err)
+{
+    return x->mapped   ? map_blocks(x, layer, ids, n, blocks, err)
+           : x->reader ? read_blocks(x, layer, ids, n, blocks, err)
+                       : make_blocks(x, layer, ids, n, blocks, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.h: how routed experts reach memory.  An expert is one block of a file; readers bring
- * blocks, `struct sl_experts` lends them to moe/.  Knows nothing about what is in a block.
+ * stream.h: how routed experts reach memory.  An expert is one block of a file; a reader (reader.h)
+ * brings blocks, `struct sl_experts` lends them to moe/.  Knows nothing about what is in a block.
  */
 #ifndef SL_STREAM_H
 #define SL_STREAM_H
@@ -40,42 +40,11 @@ size_t sl_chunk_length(const struct sl_expert_layout *layout, uint64_t chunk);
 int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chunk,
                    const uint8_t *data, struct sluice_err *err);
 
-/* ---- readers -------------------------------------------------------------------------------- */
-
-/* One expert to bring: FILE and EXPERT are set by the caller, and BUFFER (stride bytes) where the
- * reader wants one; DATA points to the checked block when wait() returns the read. */
-struct sl_read {
-    const struct sl_expert_file *file;
-    uint32_t expert;
-    uint8_t *buffer;
-    const uint8_t *data;
-    struct sluice_err err; /* code 0: good */
-    uint64_t next_chunk;   /* the reader's own */
-    uint64_t left;
-};
-
-struct sl_reader; /* each reader's own state */
-
-struct sl_reader_ops {
-    const char *name;
-    bool needs_buffers;
-    int (*open)(struct sl_reader **r, const struct sl_expert_file *files, size_t n_files,
-                struct sluice_err *err);
-    /* Queues a read.  At most `SL_READS` may be under way. */
-    int (*submit)(struct sl_reader *r, struct sl_read *read, struct sluice_err *err);
-    /* Blocks until some submitted read is done; its own error is in read->err. */
-    int (*wait)(struct sl_reader *r, struct sl_read **done, struct sluice_err *err);
-    void (*close)(struct sl_reader **r);
-};
-
-enum { SL_READS = 64 };
-
-extern const struct sl_reader_ops sl_reader_memory; /* files mapped; each expert checked once */
-extern const struct sl_reader_ops sl_reader_pread;  /* a small pool of threads */
-
 /* ---- the experts of a model ----------------------------------------------------------------- */
 
 struct sl_experts;
+
+enum { SL_READS = 64 }; /* experts being read at a time */
 
 /*
  * Opens the expert files of layers [first, first + n) of the container DIR.  KIND: the reader;
