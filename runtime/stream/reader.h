@@ -14,7 +14,6 @@
 #include "runtime/stream/stream.h"
 
 enum {
-    SL_DRIVES = 8,             /* parts of an expert file, one per drive */
     SL_GUESSES_IN_FLIGHT = 8,  /* chunks per drive: a demand waits for no more than these */
     SL_READER_DEPTH_MAX = 256, /* chunks in flight per drive */
 };
@@ -43,11 +42,11 @@ struct sl_read {
 
     /* The reader's own. */
     enum sl_read_state state;
-    uint64_t next[SL_DRIVES]; /* per drive: chunk to begin next */
-    uint64_t up;              /* chunks that hold gate and up panels, the first ones */
-    uint64_t left_up, left;   /* not yet good */
-    unsigned in_flight;       /* begun and not yet judged */
-    bool dropped;             /* chunks that have not begun never will */
+    uint64_t next[SL_PARTS_MAX]; /* per drive: chunk to begin next */
+    uint64_t up;                 /* chunks that hold gate and up panels, the first ones */
+    uint64_t left_up, left;      /* not yet good */
+    unsigned in_flight;          /* begun and not yet judged */
+    bool dropped;                /* chunks that have not begun never will */
 };
 
 struct sl_reader;

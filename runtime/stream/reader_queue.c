@@ -26,8 +26,9 @@ struct sl_reader {
     const struct sl_engine *engine;
     const struct sl_read_filter *filter;
     char how[512];
+    size_t direct[2]; /* files through the page cache, and past it */
     unsigned n_queues;
-    struct sl_queue queues[SL_DRIVES];
+    struct sl_queue queues[SL_PARTS_MAX];
 
     pthread_mutex_t lock; /* guards what follows, the queues' own and every read under way */
     pthread_cond_t changed;
@@ -67,20 +68,21 @@ static struct sl_read *next_read(struct sl_queue *q)
 
 static void begin(struct sl_queue *q, struct sl_read *read, struct sl_flight *f)
 {
-    const struct sl_expert_file *file = read->file;
     uint64_t chunk = read->next[q->drive];
+    const struct sl_chunk_place place = sl_chunk_place(read->file, read->expert, chunk);
+    const struct sl_expert_part *part = &read->file->parts[place.part];
     *f = (struct sl_flight){
         .read = read,
         .chunk = chunk,
-        .fd = file->fd,
-        .path = file->path,
-        .offset = file->data + read->expert * file->layout.stride + chunk * SL_CHUNK_BYTES,
-        .length = sl_chunk_length(&file->layout, chunk),
+        .fd = part->fd,
+        .path = part->path,
+        .offset = place.offset,
+        .length = place.length,
         .data = read->buffer + chunk * SL_CHUNK_BYTES,
         .ahead = read->ahead,
         .begun = sl_now(),
     };
-    read->next[q->drive] += q->reader->n_queues;
+    read->next[q->drive] += read->file->n_parts;
     read->in_flight++;
     q->guesses += f->ahead;
     if (q->in_flight++ == 0)
@@ -183,7 +185,7 @@ int sl_reader_submit(struct sl_reader *r, struct sl_read *read, struct sluice_er
         read->in_flight = 0;
         read->dropped = false;
         for (unsigned i = 0; i < r->n_queues; i++)
-            read->next[i] = i;
+            read->next[i] = i < read->file->n_parts ? i : layout->chunks;
         r->reads[r->n_reads++] = read;
         change(r, read, SL_READ_UNDER_WAY);
         wake(r);
@@ -382,22 +384,29 @@ void sl_queue_finish(struct sl_queue *q, const struct sl_flight *f)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* How many of the files are read past the page cache: where a direct read works. */
-static size_t set_direct(const struct sl_expert_file *files, size_t n_files)
+/* Whether the part is read past the page cache from now on: where a direct read works. */
+static bool set_direct(const struct sl_expert_part *part, void *page)
 {
-    size_t direct = 0;
+    int flags = fcntl(part->fd, F_GETFL);
+    if (flags < 0 || fcntl(part->fd, F_SETFL, flags | O_DIRECT) < 0)
+        return false;
+    if (pread(part->fd, page, ALIGN, (off_t)part->data) >= 0)
+        return true;
+    fcntl(part->fd, F_SETFL, flags);
+    return false;
+}
+
+static int set_all_direct(struct sl_reader *r, const struct sl_expert_file *files, size_t n_files,
+                          struct sluice_err *err)
+{
     void *page = aligned_alloc(ALIGN, ALIGN);
-    for (size_t i = 0; page && i < n_files; i++) {
-        int fd = files[i].fd, flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) < 0)
-            continue;
-        if (pread(fd, page, ALIGN, (off_t)files[i].data) < 0)
-            fcntl(fd, F_SETFL, flags);
-        else
-            direct++;
-    }
+    if (!page)
+        return sl_fail_nomem(err, "reader", ALIGN);
+    for (size_t i = 0; i < n_files; i++)
+        for (unsigned p = 0; p < files[i].n_parts; p++)
+            r->direct[set_direct(&files[i].parts[p], page)]++;
     free(page);
-    return direct;
+    return 0;
 }
 
 static int open_queue(struct sl_reader *r, const struct sl_reader_opts *o,
@@ -418,13 +427,13 @@ static int open_queue(struct sl_reader *r, const struct sl_reader_opts *o,
     return r->engine->open(q, err);
 }
 
-static void describe(struct sl_reader *r, size_t direct, size_t n_files)
+static void describe(struct sl_reader *r)
 {
     snprintf(r->how, sizeof r->how, "%s, %u chunks in flight%s, %s", r->engine->name,
              r->queues[0].depth, r->n_queues > 1 ? " per drive" : "",
-             direct == n_files ? "past the page cache (O_DIRECT)"
-             : direct == 0     ? "through the page cache: O_DIRECT is refused there"
-                               : "partly through the page cache: O_DIRECT is refused there");
+             r->direct[0] == 0   ? "past the page cache (O_DIRECT)"
+             : r->direct[1] == 0 ? "through the page cache: O_DIRECT is refused there"
+                                 : "partly through the page cache: O_DIRECT is refused there");
     if (r->engine->describe)
         r->engine->describe(&r->queues[0], r->how, sizeof r->how);
 }
@@ -443,12 +452,16 @@ int sl_reader_open(struct sl_reader **out, const struct sl_reader_opts *o,
     pthread_cond_init(&r->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&r->lock, NULL);
-    size_t direct = set_direct(files, n_files);
-    int status = open_queue(r, o, files, n_files, err);
+    unsigned drives = 1;
+    for (size_t i = 0; i < n_files; i++)
+        drives = (unsigned)sl_max(drives, files[i].n_parts);
+    int status = set_all_direct(r, files, n_files, err);
+    while (status == 0 && r->n_queues < drives)
+        status = open_queue(r, o, files, n_files, err);
     if (status < 0)
         sl_reader_close(out);
     else
-        describe(r, direct, n_files);
+        describe(r);
     return status;
 }
 
