@@ -85,7 +85,7 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
     int status = rung ? 0 : SLUICE_EARG;
     if (status == 0 && snprintf(e->dir, sizeof e->dir, "%s", dir) >= (int)sizeof e->dir)
         status = sl_fail(err, SLUICE_EARG, "%.200s…: path too long", dir);
-    if (status == 0 && (unsigned)opts->reader > SLUICE_READER_PREAD)
+    if (status == 0 && (unsigned)opts->reader > SLUICE_READER_URING)
         status = sl_fail(err, SLUICE_EARG, "reader %d; SLUICE_READER_… wanted", (int)opts->reader);
     if (status == 0)
         status = sl_weights_open(&e->weights, dir, opts->mtp != 0, err);

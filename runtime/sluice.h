@@ -78,6 +78,7 @@ enum sluice_reader {
     SLUICE_READER_AUTO = 0,   /* memory when the experts fit in half of the available RAM */
     SLUICE_READER_MEMORY = 1, /* expert files mapped */
     SLUICE_READER_PREAD = 2,  /* experts read on demand by a small pool of threads */
+    SLUICE_READER_URING = 3,  /* … by io_uring, one thread per drive */
 };
 
 struct sluice_engine_opts {
@@ -100,7 +101,7 @@ SLUICE_API void sluice_engine_close(sluice_engine **engine);
 struct sluice_model_info {
     const char *architecture; /* "deepseek_v3" or "deepseek_v32" */
     const char *profile;      /* the quantisation profile of the container */
-    const char *reader;       /* the reader in use: "memory" or "pread" */
+    const char *reader;       /* the reader in use: "memory", "pread" or "uring" */
     unsigned threads;         /* compute threads in use */
     int32_t vocab;            /* rows of the output head = floats in one row of logits */
     int32_t context;          /* largest context the model was made for, tokens */

@@ -8,7 +8,6 @@
 #include "runtime/base/arena.h"
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
-#include "runtime/stream/mapped.h"
 #include "runtime/stream/streamed.h"
 
 struct sl_experts {
@@ -164,7 +163,7 @@ static int block(struct sl_experts *x, uint32_t expert, size_t i, const uint8_t 
 {
     if (x->mapped) {
         x->use.hits++;
-        return sl_mapped_block(x->mapped, x->ask.layer - x->first, expert, out, err);
+        return sl_mapped_block(x->mapped, &x->files[x->ask.layer - x->first], expert, out, err);
     }
     uint8_t *made = x->made.base + i * sl_round_up(x->files->layout.stride, 64);
     x->use.misses++;

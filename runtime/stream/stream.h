@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.h: how routed experts reach memory.  An expert is one block of a file; readers bring
- * blocks, `struct sl_experts` lends them to moe/.  Knows nothing about what is in a block.
+ * stream.h: how routed experts reach memory.  An expert is one block of a file; a reader (reader.h)
+ * brings blocks, `struct sl_experts` lends them to moe/.  Knows nothing about what is in a block.
  */
 #ifndef SL_STREAM_H
 #define SL_STREAM_H

@@ -102,6 +102,13 @@ static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
     return 0;
 }
 
+static int open_reader(struct sl_streamed *s, enum sluice_reader kind, struct sluice_err *err)
+{
+    const struct sl_reader_opts opts = {
+        .kind = kind, .memory = s->base, .memory_bytes = s->bytes};
+    return sl_reader_open(&s->reader, &opts, s->files, s->n_layers, err);
+}
+
 int sl_streamed_open(struct sl_streamed **out, const struct sl_expert_file *files, unsigned n,
                      const struct sl_experts_opts *opts, struct sluice_err *err)
 {
@@ -124,7 +131,7 @@ int sl_streamed_open(struct sl_streamed **out, const struct sl_expert_file *file
     if (status == 0)
         status = open_blocks(s, err);
     if (status == 0)
-        status = sl_reader_open(&s->reader, opts->reader, files, n, s->base, s->bytes, err);
+        status = open_reader(s, opts->reader, err);
     if (status < 0)
         sl_streamed_close(out);
     return status;
@@ -193,7 +200,7 @@ static struct fetch *begin_read(struct sl_streamed *s, unsigned layer, uint32_t 
                  .halves = halves},
         .busy = true,
     };
-    sl_reader_submit(s->reader, &f->read);
+    sl_reader_submit(s->reader, &f->read, NULL); /* never too many */
     s->use.misses += !ahead;
     return f;
 }
@@ -210,9 +217,11 @@ static void end_read(struct fetch **f)
 struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
 {
     struct sl_experts_use use = s->use;
-    const struct sl_reader_use read = sl_reader_use(s->reader);
-    use.bytes_read = read.bytes;
-    use.read_seconds = read.seconds;
+    for (unsigned i = 0; i < sl_reader_drives(s->reader); i++) {
+        const struct sl_reader_use drive = sl_reader_use(s->reader, i);
+        use.bytes_read += drive.bytes;
+        use.read_seconds += drive.seconds;
+    }
     return use;
 }
 

@@ -459,104 +459,6 @@ static void compares_with_the_manifest(void **state)
     sl_experts_close(&x);
 }
 
-/* ---- readers -------------------------------------------------------------------------------- */
-
-static void open_files(struct sl_expert_file files[2])
-{
-    struct sl_manifest *m;
-    struct sluice_err err = {0};
-    if (sl_manifest_open(&m, root, &err) != 0 ||
-        sl_expert_file_open(&files[0], root, m, 3, &err) != 0 ||
-        sl_expert_file_open(&files[1], root, m, 4, &err) != 0)
-        fail_msg("%s", err.msg);
-    sl_manifest_close(&m);
-}
-
-/* Reads of both files under way at once, finished ones replaced by new ones. */
-static void mixes_files(const struct sl_reader_ops *ops)
-{
-    enum { AT_ONCE = 12, TOTAL = 150 };
-    static struct sl_read reads[AT_ONCE];
-    struct sl_expert_file files[2];
-    struct sl_reader *r;
-    struct sl_read *done;
-    unsigned submitted = 0, finished = 0;
-    open_files(files);
-    assert_int_equal(ops->open(&r, files, 2, NULL), 0);
-    assert_int_equal(ops->wait(r, &done, NULL), SLUICE_EARG); /* nothing is under way */
-    for (; submitted < AT_ONCE; submitted++) {
-        reads[submitted] = (struct sl_read){.file = &files[submitted % 2], .expert = submitted % 7};
-        if (ops->needs_buffers)
-            reads[submitted].buffer = malloc(large->stride + 64);
-        assert_int_equal(ops->submit(r, &reads[submitted], NULL), 0);
-    }
-    for (; finished < TOTAL; finished++) {
-        assert_int_equal(ops->wait(r, &done, NULL), 0);
-        assert_true(done >= reads && done < reads + AT_ONCE);
-        assert_int_equal(done->err.code, 0);
-        const struct layer *l = &layers[done->file - files];
-        assert_int_equal(done->data[l->stride - 1], byte_at(l, done->expert, l->stride - 1));
-        assert_int_equal(done->data[l->stride / 2], byte_at(l, done->expert, l->stride / 2));
-        if (submitted == TOTAL)
-            continue;
-        done->file = &files[submitted % 3 == 0];
-        done->expert = submitted % (submitted % 3 == 0 ? 7 : 80);
-        assert_int_equal(ops->submit(r, done, NULL), 0);
-        submitted++;
-    }
-    assert_int_equal(ops->wait(r, &done, NULL), SLUICE_EARG);
-    ops->close(&r);
-    assert_null(r);
-    ops->close(&r);
-    for (int i = 0; i < AT_ONCE; i++)
-        free(reads[i].buffer);
-    sl_expert_file_close(&files[0]);
-    sl_expert_file_close(&files[1]);
-}
-
-static void readers_mix_files(void **state)
-{
-    (void)state;
-    mixes_files(&sl_reader_memory);
-    mixes_files(&sl_reader_pread);
-}
-
-static void pread_refuses_too_many_reads(void **state)
-{
-    static struct sl_read reads[SL_READS + 1];
-    struct sl_expert_file files[2];
-    struct sluice_err err = {0};
-    struct sl_reader *r;
-    struct sl_read *done;
-    uint8_t *buffer = aligned_alloc(PAGE, (SL_READS + 1) * small->stride);
-    (void)state;
-    assert_non_null(buffer);
-    open_files(files);
-    assert_int_equal(sl_reader_pread.open(&r, files, 2, NULL), 0);
-    for (uint32_t i = 0; i <= SL_READS; i++)
-        reads[i] = (struct sl_read){
-            .file = &files[0], .expert = i, .buffer = buffer + i * small->stride};
-    for (int round = 0; round < 3; round++) {
-        for (uint32_t i = 0; i < SL_READS; i++)
-            assert_int_equal(sl_reader_pread.submit(r, &reads[i], &err), 0);
-        /* finished or not, until they are fetched */
-        assert_int_equal(sl_reader_pread.submit(r, &reads[SL_READS], &err), SLUICE_EARG);
-        expect_text(err.msg, "64");
-        assert_int_equal(sl_reader_pread.wait(r, &done, &err), 0);
-        assert_int_equal(sl_reader_pread.submit(r, &reads[SL_READS], &err), 0);
-        for (uint32_t i = 0; i < SL_READS; i++) {
-            assert_int_equal(sl_reader_pread.wait(r, &done, &err), 0);
-            assert_int_equal(done->err.code, 0);
-            expect_block(small, done->expert, done->data);
-        }
-        assert_int_equal(sl_reader_pread.wait(r, &done, &err), SLUICE_EARG);
-    }
-    sl_reader_pread.close(&r);
-    sl_expert_file_close(&files[0]);
-    sl_expert_file_close(&files[1]);
-    free(buffer);
-}
-
 /* ---- what is left behind -------------------------------------------------------------------- */
 
 static unsigned entries(const char *dir)
@@ -692,8 +594,6 @@ int main(void)
         cmocka_unit_test(survives_truncation_after_opening),
         cmocka_unit_test(refuses_bad_layouts),
         cmocka_unit_test(compares_with_the_manifest),
-        cmocka_unit_test(readers_mix_files),
-        cmocka_unit_test(pread_refuses_too_many_reads),
         cmocka_unit_test(leaves_nothing_behind),
         cmocka_unit_test(makes_blocks),
     };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "runtime/stream/mapped.h"
-
+/* Expert files mapped, which must be whole.  Each expert is checked when it is first asked for. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "runtime/base/err.h"
+#include "runtime/stream/reader.h"
 
 struct mapped_file {
     const struct sl_expert_file *file;
@@ -15,8 +15,8 @@ struct mapped_file {
 };
 
 struct sl_mapped {
-    unsigned n;
-    struct mapped_file files[]; /* [n] */
+    struct mapped_file *files;
+    size_t n_files;
 };
 
 void sl_mapped_close(struct sl_mapped **out)
@@ -24,11 +24,12 @@ void sl_mapped_close(struct sl_mapped **out)
     struct sl_mapped *m = *out;
     if (!m)
         return;
-    for (unsigned i = 0; i < m->n; i++) {
+    for (size_t i = 0; m->files && i < m->n_files; i++) {
         if (m->files[i].map)
             munmap(m->files[i].map, m->files[i].size);
         free(m->files[i].checked);
     }
+    free(m->files);
     free(m);
     *out = NULL;
 }
@@ -54,32 +55,35 @@ static int map_file(struct mapped_file *m, const struct sl_expert_file *f, struc
     return 0;
 }
 
-int sl_mapped_open(struct sl_mapped **out, const struct sl_expert_file *files, unsigned n,
+int sl_mapped_open(struct sl_mapped **out, const struct sl_expert_file *files, size_t n_files,
                    struct sluice_err *err)
 {
-    struct sl_mapped *m = *out = calloc(1, sizeof *m + n * sizeof *m->files);
+    struct sl_mapped *m = *out = calloc(1, sizeof *m);
     int status = 0;
-    if (!m)
-        return sl_fail_nomem(err, "mapped experts", n * sizeof *m->files);
-    m->n = n;
-    for (unsigned i = 0; status == 0 && i < n; i++)
+    if (!m || !(m->files = calloc(n_files ? n_files : 1, sizeof *m->files)))
+        status = sl_fail_nomem(err, "memory reader", sizeof *m);
+    else
+        m->n_files = n_files;
+    for (size_t i = 0; status == 0 && i < n_files; i++)
         status = map_file(&m->files[i], &files[i], err);
     if (status < 0)
         sl_mapped_close(out);
     return status;
 }
 
-int sl_mapped_block(struct sl_mapped *m, unsigned i, uint32_t expert, const uint8_t **block,
-                    struct sluice_err *err)
+int sl_mapped_block(struct sl_mapped *mapped, const struct sl_expert_file *file, uint32_t expert,
+                    const uint8_t **block, struct sluice_err *err)
 {
-    struct mapped_file *f = &m->files[i];
-    const struct sl_expert_layout *layout = &f->file->layout;
-    *block = f->map + f->file->parts[0].data + expert * layout->stride;
-    for (uint64_t c = 0; !f->checked[expert] && c < layout->chunks; c++) {
-        int status = sl_chunk_check(f->file, expert, c, *block + c * SL_CHUNK_BYTES, err);
+    const struct sl_expert_layout *layout = &file->layout;
+    struct mapped_file *m = mapped->files;
+    while (m->file != file)
+        m++;
+    *block = m->map + file->parts[0].data + expert * layout->stride;
+    for (uint64_t c = 0; !m->checked[expert] && c < layout->chunks; c++) {
+        int status = sl_chunk_check(file, expert, c, *block + c * SL_CHUNK_BYTES, err);
         if (status < 0)
             return status;
     }
-    f->checked[expert] = true;
+    m->checked[expert] = true;
     return 0;
 }
