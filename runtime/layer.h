@@ -18,8 +18,8 @@ struct sl_workspace {
     const struct sl_hooks *hooks; /* or NULL */
     /* The layer after the one that runs, whose experts may be guessed; or NULL. */
     const struct sl_layer_weights *next;
-    float *normed;                /* [chunk][hidden] */
-    float *update;                /* [chunk][hidden]: what a half adds to the residual stream */
+    float *normed; /* [chunk][hidden] */
+    float *update; /* [chunk][hidden]: what a half adds to the residual stream */
 };
 
 struct sl_workspace_opts {

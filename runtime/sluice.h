@@ -261,8 +261,6 @@ struct sluice_expert_event {
 /* For measurements and traces. */
 struct sluice_observer {
     void *user;
-    /* After each layer with experts.  May be NULL, like ROUTE. */
-    void (*experts)(void *user, const struct sluice_expert_event *event);
     /*
      * The experts that LAYER's router chose for the token at POSITION: experts[n], ascending, and
      * their weights.  Returns NULL, or n other experts to compute with these weights instead (the
@@ -271,6 +269,8 @@ struct sluice_observer {
      */
     const uint32_t *(*route)(void *user, int32_t layer, size_t position, const uint32_t *experts,
                              const float *weights, size_t n);
+    /* After each layer with experts.  Both may be NULL. */
+    void (*experts)(void *user, const struct sluice_expert_event *event);
 };
 
 /* Copies OBSERVER; NULL: none any more. */

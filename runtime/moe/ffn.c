@@ -32,8 +32,8 @@ void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
     sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
     if (m->wave) {
         m->logits = sl_arena_take(arena, m->chunk * c->experts, sizeof(float));
-        m->route_scratch = sl_arena_take(
-            arena, (size_t)m->compute->team.threads * c->experts * 2, sizeof(float));
+        m->route_scratch = sl_arena_take(arena, (size_t)m->compute->team.threads * c->experts * 2,
+                                         sizeof(float));
         m->own_out = sl_arena_take(arena, m->chunk * c->hidden, sizeof(float));
         sl_routed_take_tables(m, arena);
         sl_guess_take(m, arena);

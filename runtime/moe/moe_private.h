@@ -11,8 +11,8 @@ void sl_ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t capaci
 /* The INT8 form of x[n][hidden] into m->x_codes. */
 void sl_moe_encode(struct sl_moe *m, const float *x, size_t n);
 
-/* F's inner values, and their INT8 form, of N finished gate_up rows: rows[0..n), or the first N when
- * ROWS is NULL.  INNER ≤ f->inner_dim. */
+/* F's inner values, and their INT8 form, of N finished gate_up rows: rows[0..n), or the first N
+ * when ROWS is NULL.  INNER ≤ f->inner_dim. */
 void sl_activate(struct sl_moe *m, struct sl_ffn_scratch *f, size_t inner, const uint32_t *rows,
                  size_t n);
 

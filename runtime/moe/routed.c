@@ -47,7 +47,7 @@ void sl_routed_take_scratch(struct sl_moe *m, struct sl_arena *arena)
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 
-/* Sorts the choices of N tokens by expert, tokens in order; returns the number of experts in use. */
+/* Sorts the choices of N tokens by expert, tokens in order.  Returns how many experts are used. */
 static size_t sort_rows(struct sl_moe *m, size_t n)
 {
     size_t experts = m->config->experts, used = m->config->experts_used, n_used = 0;

@@ -31,5 +31,5 @@ void sl_ahead_count(struct sl_ahead *a, double seconds)
         return;
     a->verdict = a->seconds[1] < (1 - worth) * a->seconds[0] ? SL_AHEAD_ON : SL_AHEAD_OFF;
     a->token = 0;
-    a->hold = a->hold ? sl_min(2 * a->hold, SL_AHEAD_HOLD_MAX) : SL_AHEAD_HOLD;
+    a->hold = a->hold ? (uint32_t)sl_min(2 * a->hold, SL_AHEAD_HOLD_MAX) : SL_AHEAD_HOLD;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The experts of a model, wherever they come from: mapped files, files that are read on demand, or a
- * source that makes them.
+ * The experts of a model, wherever they come from: mapped files, files that are read on demand, or
+ * a source that makes them.
  */
 #include <stdlib.h>
 
@@ -12,8 +12,8 @@
 
 struct sl_experts {
     unsigned first, n;
-    struct sl_expert_file *files;  /* [n] */
-    struct sl_mapped *mapped;      /* one of these two, or neither: a source */
+    struct sl_expert_file *files; /* [n] */
+    struct sl_mapped *mapped;     /* one of these two, or neither: a source */
     struct sl_streamed *streamed;
     struct sl_expert_source source;
     struct sl_arena made; /* wave blocks of the source */
@@ -178,8 +178,8 @@ static int take(struct sl_experts *x, struct sl_ready *ready, size_t max, struct
         return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
     for (size_t i = 0; i < n; i++, x->taken++) {
         ready[i] = (struct sl_ready){(uint32_t)x->taken, true, true, !x->mapped, NULL};
-        int status = block(x, x->ask.ids[x->taken], x->ask.in_order ? i : x->taken,
-                           &ready[i].block, err);
+        int status = block(x, x->ask.ids[x->taken], x->ask.in_order ? i : x->taken, &ready[i].block,
+                           err);
         if (status < 0)
             return status;
     }

@@ -48,6 +48,7 @@ struct sl_read {
     uint64_t left_up, left;      /* not yet good */
     unsigned in_flight;          /* begun and not yet judged */
     bool dropped;                /* chunks that have not begun never will */
+    double landed;               /* when it ended, on the clock of sl_now() */
 };
 
 struct sl_reader;

@@ -160,8 +160,8 @@ struct sl_asked {
 struct sl_asked sl_experts_asked(const struct sl_experts *x);
 
 /*
- * A pass over TOKENS tokens begins.  It ends with SLUICE_ECANCELLED soon after *STOP is no longer 0;
- * STOP: the caller's until the next pass, or NULL.
+ * A pass over TOKENS tokens begins.  It ends with SLUICE_ECANCELLED soon after *STOP is not 0 any
+ * more.  STOP: the caller's until the next pass, or NULL.
  */
 void sl_experts_pass(struct sl_experts *x, size_t tokens, const atomic_int *stop);
 

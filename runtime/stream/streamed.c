@@ -58,15 +58,15 @@ struct sl_streamed {
     bool asked;
     unsigned layer;
     struct sl_ask ask;
-    struct wanted *wanted;          /* [experts of a layer] */
-    size_t begun, taken, released;  /* in order: ids[0..begun) are in memory or being read, … */
-    uint64_t seen;                  /* of the reader's changes */
+    struct wanted *wanted;         /* [experts of a layer] */
+    size_t begun, taken, released; /* in order: ids[0..begun) are in memory or being read, … */
+    uint64_t seen;                 /* of the reader's changes */
     struct sl_experts_use use;
     struct sl_experts_use before; /* the ask */
     double landed;                /* the last of what was taken */
 
-    size_t pass;     /* tokens of the pass at hand; 0: none yet */
-    double spent;    /* on waiting and guessing in it */
+    size_t pass;  /* tokens of the pass at hand; 0: none yet */
+    double spent; /* on waiting and guessing in it */
 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -86,6 +86,7 @@ static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
     size_t n = (size_t)s->n_layers * s->n_slots, blocks = n + s->n_stages, bytes;
     if (!sl_mul(blocks, s->block_bytes, &bytes) || bytes > SIZE_MAX - HUGE_PAGE)
         return sl_fail(err, SLUICE_ENOMEM, "expert slots would need more than 2^64 bytes");
+    bytes = sl_max(bytes, 1);
     void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
@@ -104,8 +105,7 @@ static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
 
 static int open_reader(struct sl_streamed *s, enum sluice_reader kind, struct sluice_err *err)
 {
-    const struct sl_reader_opts opts = {
-        .kind = kind, .memory = s->base, .memory_bytes = s->bytes};
+    const struct sl_reader_opts opts = {.kind = kind, .memory = s->base, .memory_bytes = s->bytes};
     return sl_reader_open(&s->reader, &opts, s->files, s->n_layers, err);
 }
 
@@ -119,11 +119,11 @@ int sl_streamed_open(struct sl_streamed **out, const struct sl_expert_file *file
     s->files = files;
     s->n_layers = n;
     for (unsigned i = 0; i < n; i++) {
-        experts = sl_max(experts, files[i].n_experts);
+        experts = (uint32_t)sl_max(experts, files[i].n_experts);
         s->block_bytes = sl_max(s->block_bytes, files[i].layout.stride);
     }
-    s->n_slots = sl_max(sl_min(opts->slots, experts), 1);
-    s->n_stages = sl_max(sl_min(opts->stages, SL_STAGES), SL_STAGES_MIN);
+    s->n_slots = (uint32_t)sl_max(sl_min(opts->slots, experts), 1);
+    s->n_stages = (unsigned)sl_max(sl_min(opts->stages, SL_STAGES), SL_STAGES_MIN);
     const struct sl_slots_opts slots = {n, experts, s->n_slots, SL_POLICY_SLUICE};
     int status = sl_slots_open(&s->slots, &slots, err);
     if (status == 0 && !(s->wanted = calloc(experts, sizeof *s->wanted)))
@@ -294,8 +294,8 @@ static bool begin(struct sl_streamed *s, struct wanted *w, uint32_t expert)
 static void begin_more(struct sl_streamed *s)
 {
     collect_stages(s);
-    while (s->begun < s->ask.n && (s->wanted[s->begun].begun ||
-                                   begin(s, &s->wanted[s->begun], s->ask.ids[s->begun])))
+    while (s->begun < s->ask.n &&
+           (s->wanted[s->begun].begun || begin(s, &s->wanted[s->begun], s->ask.ids[s->begun])))
         s->begun++;
 }
 

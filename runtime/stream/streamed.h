@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * streamed.h: experts that are read on demand.  Owns the blocks of memory that they are kept in, and
- * moves blocks between slots, which keep an expert, and stages, which one passes through: an expert
- * never moves, blocks change their owners.  experts.c is the door.
+ * streamed.h: experts that are read on demand.  Owns the blocks of memory that they are kept in.  A
+ * slot keeps an expert, through a stage one passes: none is ever copied, blocks change their
+ * owners.  experts.c is the door.
  */
 #ifndef SL_STREAMED_H
 #define SL_STREAMED_H
