@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Chunks by pread(2): a pool of threads per drive, each with one chunk in flight. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "runtime/base/err.h"
+#include "runtime/base/thread.h"
 #include "runtime/stream/reader_queue.h"
 
 struct pool {
@@ -30,15 +30,11 @@ static int pread_open(struct sl_queue *q, struct sluice_err *err)
     struct pool *pool = q->engine = calloc(1, sizeof *pool + q->depth * sizeof *pool->threads);
     if (!pool)
         return sl_fail_nomem(err, "reader threads", q->depth * sizeof *pool->threads);
-    sigset_t all, old; /* signals belong to the caller's threads */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
     int failed = 0;
     while (pool->n_threads < q->depth && failed == 0) {
-        failed = pthread_create(&pool->threads[pool->n_threads], NULL, read_chunks, q);
+        failed = sl_thread_start(&pool->threads[pool->n_threads], read_chunks, q);
         pool->n_threads += failed == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (pool->n_threads == 0)
         return sl_fail_errno(err, SLUICE_ENOMEM, failed, "cannot start reader threads");
     q->depth = pool->n_threads;

@@ -25,7 +25,7 @@ enum {
 struct sl_reader {
     const struct sl_engine *engine;
     const struct sl_read_filter *filter;
-    char how[512];
+    char how[1536];
     size_t direct[2]; /* files through the page cache, and past it */
     unsigned n_queues;
     struct sl_queue queues[SL_PARTS_MAX];
@@ -421,56 +421,16 @@ static int open_queue(struct sl_reader *r, const struct sl_reader_opts *o,
         .drive = r->n_queues,
         .depth = (unsigned)sl_min(o->depth ? o->depth : r->engine->depth, SL_READER_DEPTH_MAX),
         .memory = o->memory,
-        .memory_bytes = o->memory_bytes,
+        .memory_bytes = o->memory ? o->memory_bytes : 0,
     };
     pthread_cond_init(&q->work, NULL);
     r->n_queues++;
     return r->engine->open(q, err);
 }
 
-static void describe(struct sl_reader *r)
+/* With the engines' threads ended, too. */
+static void close_queues(struct sl_reader *r)
 {
-    snprintf(r->how, sizeof r->how, "%s, %u chunks in flight%s, %s", r->engine->name,
-             r->queues[0].depth, r->n_queues > 1 ? " per drive" : "",
-             r->direct[0] == 0   ? "past the page cache (O_DIRECT)"
-             : r->direct[1] == 0 ? "through the page cache: O_DIRECT is refused there"
-                                 : "partly through the page cache: O_DIRECT is refused there");
-    if (r->engine->describe)
-        r->engine->describe(&r->queues[0], r->how, sizeof r->how);
-}
-
-int sl_reader_open(struct sl_reader **out, const struct sl_reader_opts *o,
-                   const struct sl_expert_file *files, size_t n_files, struct sluice_err *err)
-{
-    struct sl_reader *r = *out = calloc(1, sizeof *r);
-    if (!r)
-        return sl_fail_nomem(err, "reader", sizeof *r);
-    r->engine = o->engine ? o->engine : &sl_engine_pread;
-    r->filter = o->filter;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    pthread_mutex_init(&r->lock, NULL);
-    unsigned drives = 1;
-    for (size_t i = 0; i < n_files; i++)
-        drives = (unsigned)sl_max(drives, files[i].n_parts);
-    int status = set_all_direct(r, files, n_files, err);
-    while (status == 0 && r->n_queues < drives)
-        status = open_queue(r, o, files, n_files, err);
-    if (status < 0)
-        sl_reader_close(out);
-    else
-        describe(r);
-    return status;
-}
-
-void sl_reader_close(struct sl_reader **out)
-{
-    struct sl_reader *r = *out;
-    if (!r)
-        return;
     pthread_mutex_lock(&r->lock);
     for (size_t i = r->n_reads; i-- > 0;)
         withdraw(r, r->reads[i]);
@@ -482,6 +442,78 @@ void sl_reader_close(struct sl_reader **out)
         r->engine->close(&r->queues[i]);
         pthread_cond_destroy(&r->queues[i].work);
     }
+    r->n_queues = 0;
+    r->stop = false;
+}
+
+static int open_queues(struct sl_reader *r, const struct sl_engine *engine,
+                       const struct sl_reader_opts *o, const struct sl_expert_file *files,
+                       size_t n_files, struct sluice_err *err)
+{
+    unsigned drives = 1;
+    int status = 0;
+    for (size_t i = 0; i < n_files; i++)
+        drives = (unsigned)sl_max(drives, files[i].n_parts);
+    r->engine = engine;
+    while (status == 0 && r->n_queues < drives)
+        status = open_queue(r, o, files, n_files, err);
+    if (status < 0)
+        close_queues(r);
+    return status;
+}
+
+/* WHY_NOT: the error that led to another engine than the first choice, or none. */
+static void describe(struct sl_reader *r, const struct sluice_err *why_not)
+{
+    char more[256] = "";
+    if (r->engine->describe)
+        r->engine->describe(&r->queues[0], more, sizeof more);
+    snprintf(r->how, sizeof r->how, "%s, %u chunks in flight%s, %s%s%s%s", r->engine->name,
+             r->queues[0].depth, r->n_queues > 1 ? " per drive" : "",
+             r->direct[0] == 0   ? "past the page cache (O_DIRECT)"
+             : r->direct[1] == 0 ? "through the page cache: O_DIRECT is refused there"
+                                 : "partly through the page cache: O_DIRECT is refused there",
+             more, why_not->code < 0 ? "; " : "", why_not->msg);
+}
+
+int sl_reader_open(struct sl_reader **out, const struct sl_reader_opts *o,
+                   const struct sl_expert_file *files, size_t n_files, struct sluice_err *err)
+{
+    struct sluice_err why_not = {0};
+    struct sl_reader *r = *out = calloc(1, sizeof *r);
+    if (!r)
+        return sl_fail_nomem(err, "reader", sizeof *r);
+    r->filter = o->filter;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&r->lock, NULL);
+    int status = set_all_direct(r, files, n_files, err);
+    if (status < 0)
+        goto done;
+    if (o->engine)
+        status = open_queues(r, o->engine, o, files, n_files, err);
+    else if (o->kind == SLUICE_READER_URING)
+        status = open_queues(r, &sl_engine_uring, o, files, n_files, err);
+    else if (o->kind == SLUICE_READER_PREAD ||
+             open_queues(r, &sl_engine_uring, o, files, n_files, &why_not) < 0)
+        status = open_queues(r, &sl_engine_pread, o, files, n_files, err);
+done:
+    if (status < 0)
+        sl_reader_close(out);
+    else
+        describe(r, &why_not);
+    return status;
+}
+
+void sl_reader_close(struct sl_reader **out)
+{
+    struct sl_reader *r = *out;
+    if (!r)
+        return;
+    close_queues(r);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
     free(r);

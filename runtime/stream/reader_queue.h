@@ -50,7 +50,7 @@ struct sl_engine {
     void (*wake)(struct sl_queue *q); /* a chunk may begin, or it is time to stop; q locked */
     /* After stopping: ends the threads.  Takes a half-open engine, too. */
     void (*close)(struct sl_queue *q);
-    /* Appends to TEXT what the user should know. */
+    /* What else the user should know, ", …"; may be NULL. */
     void (*describe)(const struct sl_queue *q, char *text, size_t size);
 };
 
