@@ -150,9 +150,35 @@ static const uint32_t *trace_route(void *user, int32_t layer, size_t position,
     return NULL;
 }
 
+static uint64_t microseconds(double seconds)
+{
+    return (uint64_t)(seconds * 1e6 + 0.5);
+}
+
+static void trace_experts(void *user, const struct sluice_expert_event *e)
+{
+    const struct answer *a = user;
+    sl_trace_write_event(a->trace, &(struct sl_trace_event){
+                                       .decode = a->decoding,
+                                       .position = (uint32_t)e->position,
+                                       .tokens = (uint32_t)e->tokens,
+                                       .layer = (uint32_t)e->layer,
+                                       .memory = e->hits,
+                                       .read = e->misses,
+                                       .ahead = e->ahead,
+                                       .bytes = e->bytes,
+                                       .before = microseconds(e->before),
+                                       .resident = microseconds(e->resident),
+                                       .reading = microseconds(e->reading),
+                                       .rest = microseconds(e->rest),
+                                       .all = microseconds(e->all),
+                                   });
+}
+
 static int open_trace(struct answer *a, struct sluice_err *err)
 {
-    const struct sluice_observer observer = {.user = a, .route = trace_route};
+    const struct sluice_observer observer = {
+        .user = a, .route = trace_route, .experts = trace_experts};
     const struct sl_trace_model model = {
         .layers = (uint32_t)a->info.layers,
         .dense = (uint32_t)a->info.dense_layers,
