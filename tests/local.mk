@@ -11,6 +11,7 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_slots \
+    tests/unit/test_streamed \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
@@ -104,6 +105,7 @@ endif
 cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
 cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 scratch = tests/unit/scratch.h tests/unit/scratch.c
+stores = $(scratch) tests/unit/stores.h tests/unit/stores.c tests/unit/open_experts.h
 
 tests_unit_test_behind_SOURCES = tests/unit/test_behind.c $(scratch)
 tests_unit_test_behind_CPPFLAGS = $(cmocka_cppflags)
@@ -161,15 +163,19 @@ tests_unit_test_container_SOURCES = tests/unit/test_container.c $(scratch)
 tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_stream_SOURCES = tests/unit/test_stream.c tests/unit/stores.h $(scratch)
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(stores)
 tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_streamed_SOURCES = tests/unit/test_streamed.c tests/random.h $(stores)
+tests_unit_test_streamed_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_streamed_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.h
 tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 
-tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/stores.h $(scratch)
+tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.h $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
