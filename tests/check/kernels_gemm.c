@@ -228,7 +228,7 @@ const struct kernel gemm_kernels[] = {
       {"group", EVERY, 0, MORE(16, 32, 64, 128)},
       {"scale", EVERY, 0, MORE(SL_SCALE_S8, SL_SCALE_F16, SL_SCALE_BF16)},
       {"cols", EVERY, 0, MORE(TAILS, 31, 32, 33, 63, 96, 514, 1056)},
-      {"stride", EVERY, 0, MORE(32, 37, 128)},
+      {"stride", SOME, 0, MORE(32, 37, 128)},
       {"values", EVERY, VALUES_KINDS, NULL, 0},
       {"book", SOME, BOOKS, NULL, 0}},
      REAL(real_unpack), prepare_unpack, run_unpack, NULL},
