@@ -53,33 +53,26 @@ static void check_same(const char *what, const struct golden *g, const struct ru
     run_close(got);
 }
 
-/* All ways to cut the work on one rung. */
+/* All ways to cut the work on one rung: chunks with one and two threads, the largest with three. */
 static void check_cuts_on(const char *rung, const struct golden *g, const struct run *want)
 {
-    const struct {
-        const char *what;
-        size_t chunk;
-        unsigned threads;
-        enum sluice_reader reader;
-    } cuts[] = {
-        {"chunks of 1", 1, 1, SLUICE_READER_MEMORY},
-        {"chunks of 7, pread, 2 threads", 7, 2, SLUICE_READER_PREAD},
-        {"chunks of 64, 2 threads", 64, 2, SLUICE_READER_MEMORY},
-        {"all at once, 1 thread", g->n, 1, SLUICE_READER_MEMORY},
-        {"all at once, 3 threads, pread", g->n, 3, SLUICE_READER_PREAD},
-    };
+    const size_t chunks[] = {1, 7, 64, g->n};
+    enum { CHUNKS = sizeof chunks / sizeof *chunks };
     use_rung(rung);
-    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-        char what[128];
-        snprintf(what, sizeof what, "%s, %s", rung, cuts[i].what);
-        struct run r = {.container = want->container,
-                        .threads = cuts[i].threads,
-                        .chunk = cuts[i].chunk,
-                        .reader = cuts[i].reader,
-                        .mtp = want->mtp,
-                        .session = want->session};
-        check_same(what, g, want, &r);
-    }
+    for (unsigned i = 0; i < CHUNKS; i++)
+        for (unsigned threads = 1; threads <= (i + 1 < CHUNKS ? 2 : 3); threads++) {
+            bool pread = (i + threads) % 2 == 0;
+            char what[128];
+            snprintf(what, sizeof what, "%s, chunks of %zu, %u threads, %s", rung, chunks[i],
+                     threads, pread ? "pread" : "memory");
+            struct run r = {.container = want->container,
+                            .threads = threads,
+                            .chunk = chunks[i],
+                            .reader = pread ? SLUICE_READER_PREAD : SLUICE_READER_MEMORY,
+                            .mtp = want->mtp,
+                            .session = want->session};
+            check_same(what, g, want, &r);
+        }
 }
 
 /* All cuts on the best rung, or on EVERY one, give what ref gives, over a sequence long enough for
