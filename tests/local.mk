@@ -161,7 +161,7 @@ tests_unit_test_container_SOURCES = tests/unit/test_container.c $(scratch)
 tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(scratch)
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c tests/unit/stores.h $(scratch)
 tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
@@ -169,7 +169,7 @@ tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.
 tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 
-tests_unit_test_parts_SOURCES = tests/unit/test_parts.c $(scratch)
+tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/stores.h $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
