@@ -70,9 +70,17 @@ tests_check_check_rungs_LDADD = $(checked_rungs_libs)
 tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values) $(checked_rungs)
 tests_check_check_peaks_LDADD = $(checked_rungs_libs)
 
+# Run by hand: what the readers bring, beside sluice bench --io.
+EXTRA_PROGRAMS = tests/bench/reader_rate
+CLEANFILES = tests/bench/reader_rate
+tests_bench_reader_rate_SOURCES = tests/bench/reader_rate.c
+tests_bench_reader_rate_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+tests_bench_reader_rate_LDADD = libtools.la libstream.la libcontainer.la libbase.la libsimd.la \
+    $(JANSSON_LIBS) $(XXHASH_LIBS) -lm
+
 # Run by hand, built by check-long: what bit-equality costs.  Without AVX-512 VNNI it says so.
-EXTRA_PROGRAMS = tests/bench/equality/equality
-CLEANFILES = tests/bench/equality/equality
+EXTRA_PROGRAMS += tests/bench/equality/equality
+CLEANFILES += tests/bench/equality/equality
 tests_bench_equality_equality_SOURCES = tests/bench/equality/equality.c \
     tests/check/guard.h tests/check/guard.c $(check_values) tests/check/trial.h tests/check/trial.c \
     tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
