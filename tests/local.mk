@@ -9,7 +9,7 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
-    tests/unit/test_slots \
+    tests/unit/test_slots tests/unit/test_reader \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
@@ -174,6 +174,10 @@ tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 tests_unit_test_parts_SOURCES = tests/unit/test_parts.c $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch)
+tests_unit_test_reader_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_reader_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
 
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)
