@@ -33,8 +33,15 @@ static int open_experts(sluice_engine *e, enum sluice_reader reader, struct slui
     unsigned first = c->dense_layers, n = e->weights->n_layers - first;
     if (n == 0)
         return 0;
-    int status = sl_experts_open(&e->experts, e->dir, e->weights->manifest, first, n, reader,
-                                 sl_moe_wave(c, e->weights->n_layers), err);
+    struct sl_experts_opts opts = {
+        .reader = reader,
+        .wave = sl_moe_wave(c, e->weights->n_layers),
+        .slots = 2 * c->experts_used,
+        .stages = SL_STAGES,
+    };
+    if (reader == SLUICE_READER_AUTO)
+        opts.reader = SLUICE_READER_MEMORY;
+    int status = sl_experts_open(&e->experts, e->dir, e->weights->manifest, first, n, &opts, err);
     for (unsigned i = 0; status == 0 && i < n; i++)
         status = sl_experts_check(e->experts, c, e->dir, first + i, err);
     return status;

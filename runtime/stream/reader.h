@@ -14,6 +14,7 @@
 #include "runtime/stream/stream.h"
 
 enum {
+    SL_READS = 96,             /* under way at a time: a wave, and all stages */
     SL_GUESSES_IN_FLIGHT = 8,  /* chunks per drive: a demand waits for no more than these */
     SL_READER_DEPTH_MAX = 256, /* chunks in flight per drive */
 };
@@ -48,6 +49,7 @@ struct sl_read {
     uint64_t left_up, left;      /* not yet good */
     unsigned in_flight;          /* begun and not yet judged */
     bool dropped;                /* chunks that have not begun never will */
+    double landed;               /* when it ended, on the clock of sl_now() */
 };
 
 struct sl_reader;

@@ -139,6 +139,7 @@ static void end(struct sl_reader *r, struct sl_read *read)
     while (r->reads[i] != read)
         i++;
     memmove(&r->reads[i], &r->reads[i + 1], (--r->n_reads - i) * sizeof *r->reads);
+    read->landed = sl_now();
     change(r, read,
            read->err.code < 0 ? SL_READ_FAILED
            : read->left > 0   ? SL_READ_WITHDRAWN
