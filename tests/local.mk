@@ -10,8 +10,8 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_replay \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
-    tests/unit/test_slots \
     tests/unit/test_streamed \
+    tests/unit/test_slots tests/unit/test_reader \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
@@ -73,9 +73,17 @@ tests_check_check_rungs_LDADD = $(checked_rungs_libs)
 tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values) $(checked_rungs)
 tests_check_check_peaks_LDADD = $(checked_rungs_libs)
 
+# Run by hand: what the readers bring, beside sluice bench --io.
+EXTRA_PROGRAMS = tests/bench/reader_rate
+CLEANFILES = tests/bench/reader_rate
+tests_bench_reader_rate_SOURCES = tests/bench/reader_rate.c
+tests_bench_reader_rate_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+tests_bench_reader_rate_LDADD = libtools.la libstream.la libcontainer.la libbase.la libsimd.la \
+    $(JANSSON_LIBS) $(XXHASH_LIBS) -lm
+
 # Run by hand, built by check-long: what bit-equality costs.  Without AVX-512 VNNI it says so.
-EXTRA_PROGRAMS = tests/bench/equality/equality
-CLEANFILES = tests/bench/equality/equality
+EXTRA_PROGRAMS += tests/bench/equality/equality
+CLEANFILES += tests/bench/equality/equality
 tests_bench_equality_equality_SOURCES = tests/bench/equality/equality.c \
     tests/check/guard.h tests/check/guard.c $(check_values) tests/check/trial.h tests/check/trial.c \
     tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
@@ -178,6 +186,10 @@ tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.h $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch)
+tests_unit_test_reader_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_reader_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
 
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)
