@@ -32,17 +32,17 @@ size_t sl_moe_wave(const struct sl_config *c, uint32_t layers)
     return sl_min(sl_max(2 * (size_t)c->experts_used, MIN_WAVE), SL_READS);
 }
 
-/* Experts that share a phase have together so many rows, at least any one's: a chunk. */
+/* Experts that share a phase have together so many rows, at least any one's: a span. */
 static size_t most_rows(const struct sl_moe *m)
 {
-    return sl_min(m->chunk * m->config->experts_used, sl_max(2 * m->chunk, MIN_ROWS));
+    return sl_min(m->span * m->config->experts_used, sl_max(2 * m->span, MIN_ROWS));
 }
 
 /* Which expert computes which token. */
 static void take_routes(struct sl_moe *m, struct sl_arena *arena)
 {
     const struct sl_config *c = m->config;
-    size_t choices = m->chunk * c->experts_used;
+    size_t choices = m->span * c->experts_used;
     m->logits = sl_arena_take(arena, m->chunk * c->experts, sizeof(float));
     m->route_scratch = sl_arena_take(arena, (size_t)m->compute->team.threads * c->experts * 2,
                                      sizeof(float));
@@ -63,7 +63,7 @@ void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
     const struct sl_config *c = m->config;
     size_t shared = m->wave ? (size_t)c->shared * c->moe_inner : 0;
     size_t dense = c->dense_layers > 0 ? c->ffn_inner : 0;
-    sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
+    sl_codes_take(&m->x_codes, arena, m->span, c->hidden);
     if (m->wave)
         take_routes(m, arena);
     size_t start = arena->used;
@@ -101,22 +101,28 @@ struct rows_phase {
     struct sl_moe *m;
     struct sl_ffn_scratch *ffn;
     size_t inner; /* of the network at hand, ≤ ffn->inner_dim */
-    const float *x;
 };
 
-static void encode_x_work(void *arg, size_t begin, size_t end, unsigned thread)
+struct encode_phase {
+    const struct sl_moe *m;
+    const float *x;
+    struct sl_codes codes;
+};
+
+static void encode_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
-    const struct rows_phase *p = arg;
+    const struct encode_phase *p = arg;
     size_t hidden = p->m->config->hidden;
     (void)thread;
     for (size_t t = begin; t < end; t++)
-        sl_codes_put(&p->m->x_codes, p->m->compute->ops, t, 0, p->x + t * hidden, hidden);
+        sl_codes_put(&p->codes, p->m->compute->ops, t, 0, p->x + t * hidden, hidden);
 }
 
-static void encode_x(struct sl_moe *m, const float *x, size_t n)
+/* The INT8 form of x[n][hidden], as tokens [first, first + n) of the span. */
+static void encode_x(struct sl_moe *m, const float *x, size_t first, size_t n)
 {
-    struct rows_phase phase = {.m = m, .x = x};
-    sl_team_run(&m->compute->team, n, 1, encode_x_work, &phase);
+    struct encode_phase phase = {m, x, sl_codes_at(&m->x_codes, first)};
+    sl_team_run(&m->compute->team, n, 1, encode_work, &phase);
 }
 
 /* SwiGLU of finished gate_up rows, and its INT8 form. */
@@ -132,16 +138,19 @@ static void activate_work(void *arg, size_t begin, size_t end, unsigned thread)
     }
 }
 
-/* out[n][hidden] = down · swiglu(gate_up · x), the activations of x being encoded already. */
+/* out[n][hidden] = down · swiglu(gate_up · x) of encoded tokens [first, first + n), n ≤ chunk; X
+ * holds the floats of all tokens, where matrices want them. */
 static void run_network(struct sl_moe *m, const struct sl_matrix *gate_up,
-                        const struct sl_matrix *down, const float *x, size_t n, float *out)
+                        const struct sl_matrix *down, const float *x, size_t first, size_t n,
+                        float *out)
 {
     size_t hidden = m->config->hidden;
     struct sl_ffn_scratch *f = &m->own;
     struct rows_phase phase = {.m = m, .ffn = f, .inner = down->packing.cols};
+    struct sl_acts acts = sl_acts_for(gate_up, &m->x_codes, x, hidden);
     struct sl_product up = {
         .w = gate_up,
-        .x = sl_acts_for(gate_up, &m->x_codes, x, hidden),
+        .x = sl_acts_at(acts, first * acts.ld),
         .n = n,
         .y = f->gate_up,
         .ldy = f->gate_up_ld,
@@ -161,8 +170,8 @@ static void run_network(struct sl_moe *m, const struct sl_matrix *gate_up,
 void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
                   float *out)
 {
-    encode_x(m, x, n);
-    run_network(m, &w->matrix[SL_DENSE_GATE_UP], &w->matrix[SL_DENSE_DOWN], x, n, out);
+    encode_x(m, x, 0, n);
+    run_network(m, &w->matrix[SL_DENSE_GATE_UP], &w->matrix[SL_DENSE_DOWN], x, 0, n, out);
     sl_meter_lap(m->compute->meter, SLUICE_PART_DENSE);
 }
 
@@ -171,6 +180,7 @@ void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const floa
 struct route_phase {
     struct sl_moe *m;
     const float *bias;
+    size_t first; /* token of the span */
 };
 
 static void choose_work(void *arg, size_t begin, size_t end, unsigned thread)
@@ -181,28 +191,31 @@ static void choose_work(void *arg, size_t begin, size_t end, unsigned thread)
     for (size_t t = begin; t < end; t++)
         sl_route_choose(m->config, m->compute->ops, m->logits + t * experts, p->bias,
                         m->route_scratch + (size_t)thread * experts * 2,
-                        (struct sl_route){m->chosen + t * used, m->weight + t * used});
+                        (struct sl_route){m->chosen + (p->first + t) * used,
+                                          m->weight + (p->first + t) * used});
 }
 
-void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n)
+void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t first,
+                   size_t n)
 {
     const struct sl_matrix *router = &w->matrix[SL_ROUTER];
-    struct route_phase phase = {m, w->vector[SL_ROUTER_BIAS]};
+    struct route_phase phase = {m, w->vector[SL_ROUTER_BIAS], first};
+    struct sl_codes codes = sl_codes_at(&m->x_codes, first);
     struct sl_product product = {
         .w = router,
-        .x = sl_acts_for(router, &m->x_codes, x, m->config->hidden),
+        .x = sl_acts_for(router, &codes, x, m->config->hidden),
         .n = n,
         .y = m->logits,
         .ldy = m->config->experts,
     };
-    encode_x(m, x, n);
+    encode_x(m, x, first, n);
     sl_multiply(m->compute, &product, 1);
     sl_team_run(&m->compute->team, n, 1, choose_work, &phase);
     m->expert_uses += n * m->config->experts_used;
     sl_meter_lap(m->compute->meter, SLUICE_PART_ROUTER);
 }
 
-/* Sorts the chunk's choices by expert, tokens in order; returns the number of experts in use. */
+/* Sorts N tokens' choices by expert, tokens in order; returns the number of experts in use. */
 static size_t sort_rows(struct sl_moe *m, size_t n)
 {
     size_t experts = m->config->experts, used = m->config->experts_used, n_used = 0;
@@ -316,7 +329,7 @@ static void run_batch(struct sl_moe *m, const struct batch *b, const float *x, s
     sl_team_run(&m->compute->team, n_tokens, 1, add_work, &add);
 }
 
-/* Computes the experts at hand, ids[0..n), for the chunk whose rows are sorted. */
+/* Computes the experts at hand, ids[0..n), for the tokens whose rows are sorted. */
 static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
                      size_t n_tokens, float *out)
 {
@@ -331,7 +344,7 @@ static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const floa
 void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
                     size_t n_tokens, float *out)
 {
-    encode_x(m, x, n_tokens);
+    encode_x(m, x, 0, n_tokens);
     sort_rows(m, n_tokens);
     run_wave(m, ids, n, x, n_tokens, out);
 }
@@ -340,15 +353,21 @@ void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float
 static void add_shared(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
                        float *out)
 {
-    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
-    m->compute->ops->add(m->own_out, n * m->config->hidden, out);
+    const struct sl_matrix *gate_up = &w->matrix[SL_SHARED_GATE_UP];
+    const struct sl_matrix *down = &w->matrix[SL_SHARED_DOWN];
+    size_t hidden = m->config->hidden;
+    for (size_t t = 0; t < n; t += m->chunk) {
+        size_t count = sl_min(m->chunk, n - t);
+        run_network(m, gate_up, down, x, t, count, m->own_out);
+        m->compute->ops->add(m->own_out, count * hidden, out + t * hidden);
+    }
     sl_meter_lap(m->compute->meter, SLUICE_PART_SHARED);
 }
 
 void sl_shared_add(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
                    float *out)
 {
-    encode_x(m, x, n);
+    encode_x(m, x, 0, n);
     add_shared(m, w, x, n, out);
 }
 
