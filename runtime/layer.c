@@ -36,7 +36,7 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
     ws->attention.compute = ws->moe.compute = &ws->compute;
     ws->attention.types = opts->types;
     ws->chunk = ws->attention.chunk = ws->moe.chunk = opts->chunk;
-    ws->span = ws->moe.span = opts->span;
+    ws->moe.span = opts->span;
     ws->floats = opts->floats;
     ws->attention.capacity = opts->capacity;
     ws->moe.experts = opts->experts;
@@ -65,6 +65,13 @@ static void show_routes(const struct sl_workspace *ws, unsigned layer, size_t po
         for (size_t t = 0; t < n; t++)
             ws->hooks->route(ws->hooks->user, layer, position + t, ws->moe.chosen + t * used,
                              ws->moe.weight + t * used, used);
+}
+
+static void show_experts(struct sl_workspace *ws, size_t position)
+{
+    ws->moe.event.position = position;
+    if (ws->hooks && ws->hooks->experts)
+        ws->hooks->experts(ws->hooks->user, &ws->moe.event);
 }
 
 void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
@@ -116,7 +123,10 @@ int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
     if (sl_layer_is_moe(ws->config, layer)) {
         route(ws, w, n, hidden);
         show_routes(ws, layer, position, n);
+        ws->moe.guess = (struct sl_guess){n == 1 ? ws->next : NULL, hidden};
         status = sl_experts_run(&ws->moe, w, layer, ws->normed, n, ws->update, err);
+        if (status == 0)
+            show_experts(ws, position);
     } else {
         run_dense(ws, w, n, hidden);
     }

@@ -18,15 +18,17 @@
  */
 struct sl_workspace {
     const struct sl_config *config;
-    size_t chunk, span;
+    size_t chunk;
     bool floats; /* routed or shared experts want floats of the span, not INT8 */
     struct sl_compute compute;
     struct sl_attention attention;
     struct sl_moe moe;
     const struct sl_hooks *hooks; /* or NULL */
     const atomic_int *cancelled;  /* stops sl_layer_run() between two chunks; or NULL */
-    float *normed;                /* [chunk][hidden]; of floats, [span][hidden] */
-    float *update;                /* [span][hidden]: what a half adds to the residual stream */
+    /* The layer after the one that runs, whose experts may be guessed; or NULL. */
+    const struct sl_layer_weights *next;
+    float *normed; /* [chunk][hidden]; of floats, [span][hidden] */
+    float *update; /* [span][hidden]: what a half adds to the residual stream */
 };
 
 struct sl_workspace_opts {
