@@ -9,6 +9,8 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
+    tests/unit/test_slots \
+    tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
@@ -156,6 +158,14 @@ tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka
 tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(scratch)
 tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.h
+tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
+
+tests_unit_test_parts_SOURCES = tests/unit/test_parts.c $(scratch)
+tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)

@@ -3,12 +3,12 @@
 #include "runtime/base/behind.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/base/thread.h"
 
 enum {
     PIECE = 4 << 20,
@@ -63,11 +63,7 @@ static void *write_pieces(void *arg)
 
 static int start_thread(struct sl_behind *b, struct sluice_err *err)
 {
-    sigset_t all, old; /* signals belong to the caller's threads */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int failed = pthread_create(&b->thread, NULL, write_pieces, b);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int failed = sl_thread_start(&b->thread, write_pieces, b);
     b->started = failed == 0;
     return failed ? sl_fail_errno(err, SLUICE_ENOMEM, failed, "cannot start a writing thread") : 0;
 }

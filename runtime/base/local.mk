@@ -10,4 +10,5 @@ libbase_la_SOURCES = \
     runtime/base/json.h runtime/base/json.c \
     runtime/base/available.h runtime/base/available.c \
     runtime/base/splitmix.h \
-    runtime/base/team.h runtime/base/team.c
+    runtime/base/team.h runtime/base/team.c \
+    runtime/base/thread.h runtime/base/thread.c

@@ -17,6 +17,7 @@ enum {
     SL_DATA_ALIGN = 4096,     /* data of every file, every expert and its sub-blocks */
     SL_TENSOR_ALIGN = 64,     /* packed matrices inside a file */
     SL_CHUNK_BYTES = 1 << 20, /* experts are read and checksummed in chunks of this */
+    SL_PARTS_MAX = 8,         /* an expert file is split in at most this many, one per drive */
 };
 
 #define SL_MANIFEST "sluice.json"
@@ -55,6 +56,27 @@ struct sl_expert_layout {
 /* Fills down_offset, stride and chunks from gate_up and down. */
 void sl_expert_layout_fill(struct sl_expert_layout *layout);
 
+/* Length of chunk CHUNK of an expert: 1 MiB, the last one shorter. */
+size_t sl_chunk_length(const struct sl_expert_layout *layout, uint64_t chunk);
+
+/* ---- parts ---------------------------------------------------------------------------------- */
+
+/*
+ * An expert file may be split in N parts, one per drive: chunk i of every expert is chunk i / N of
+ * part i % N.  N = 1 is the file as a whole.  Part 0 lies in the container's directory; the others
+ * may be symbolic links in it.
+ */
+
+/* "experts-03.1.safetensors"; of one part the name of the whole file. */
+void sl_experts_part_file(char out[64], unsigned layer, unsigned part, unsigned n_parts);
+
+/* "1/3": what part 1 of 3 says of itself, in its metadata as "part". */
+void sl_part_print(char out[16], unsigned part, unsigned n_parts);
+
+/* Chunks, and bytes, of each expert in part PART; 0 when an expert has fewer chunks than parts. */
+uint64_t sl_part_chunks(const struct sl_expert_layout *layout, unsigned part, unsigned n_parts);
+uint64_t sl_part_stride(const struct sl_expert_layout *layout, unsigned part, unsigned n_parts);
+
 /* ---- manifest ------------------------------------------------------------------------------- */
 
 struct sl_manifest_file {
@@ -83,11 +105,20 @@ int sl_manifest_open(struct sl_manifest **m, const char *dir, struct sluice_err 
 void sl_manifest_close(struct sl_manifest **m);
 const struct sl_manifest_file *sl_manifest_find(const struct sl_manifest *m, const char *name);
 
+/* In how many parts the experts of LAYER are, by the names of the files; SLUICE_EFORMAT when there
+ * are none, not all, or the whole file as well. */
+int sl_manifest_parts(const struct sl_manifest *m, unsigned layer, unsigned *n_parts,
+                      struct sluice_err *err);
+
 /*
  * Serialises ROOT as the text of sluice.json: indented JSON whose last member is "self", the XXH3
  * of all bytes before it.  Returns a malloc'ed string or NULL.
  */
 char *sl_manifest_text(const json_t *root);
+
+/* An error when PATH is a link that leads nowhere: what is missing and how to mend it; 0 for
+ * everything else. */
+int sl_link_check(const char *path, struct sluice_err *err);
 
 /* ---- checksums ------------------------------------------------------------------------------ */
 

@@ -7,7 +7,7 @@ libcontainer_la_SOURCES = \
     runtime/container/safetensors.h runtime/container/safetensors.c \
     runtime/container/checkpoint.h runtime/container/checkpoint.c \
     runtime/container/names.c \
-    runtime/container/packing.c \
+    runtime/container/packing.c runtime/container/parts.c \
     runtime/container/container_manifest.c \
     runtime/container/hash.c \
     runtime/container/verify.c

@@ -210,3 +210,8 @@ void sl_expert_layout_fill(struct sl_expert_layout *layout)
                                  SL_DATA_ALIGN);
     layout->chunks = sl_ceil_div(layout->stride, SL_CHUNK_BYTES);
 }
+
+size_t sl_chunk_length(const struct sl_expert_layout *layout, uint64_t chunk)
+{
+    return sl_min(SL_CHUNK_BYTES, layout->stride - chunk * SL_CHUNK_BYTES);
+}

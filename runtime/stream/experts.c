@@ -31,16 +31,33 @@ static uint64_t total_bytes(const struct sl_experts *x, uint64_t *largest)
     return total;
 }
 
+static bool is_split(const struct sl_experts *x)
+{
+    return x->n > 0 && x->files[0].n_parts > 1;
+}
+
+/* One layer's misses are to load all drives; what differs is a change that was interrupted. */
+static int check_parts(const struct sl_expert_file *f, const struct sl_expert_file *first,
+                       struct sluice_err *err)
+{
+    if (f->n_parts == first->n_parts)
+        return 0;
+    return sl_fail(err, SLUICE_EFORMAT,
+                   "%s: one of %u files of its layer, but layer %u has %u: sluice stripe was "
+                   "interrupted; run it again with the same arguments, it continues",
+                   f->parts[0].path, f->n_parts, first->layer, first->n_parts);
+}
+
 static int open_files(struct sl_experts *x, const char *dir, const struct sl_manifest *m,
                       struct sluice_err *err)
 {
     x->files = calloc(x->n ? x->n : 1, sizeof *x->files);
     if (!x->files)
         return sl_fail_nomem(err, "expert files", x->n * sizeof *x->files);
-    for (unsigned i = 0; i < x->n; i++)
-        x->files[i].fd = -1;
     for (unsigned i = 0; i < x->n; i++) {
         int status = sl_expert_file_open(&x->files[i], dir, m, x->first + i, err);
+        if (status == 0)
+            status = check_parts(&x->files[i], &x->files[0], err);
         if (status < 0)
             return status;
     }
@@ -76,7 +93,8 @@ int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_ma
         goto fail;
     total = total_bytes(x, &largest);
     if (kind == SLUICE_READER_AUTO)
-        kind = total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY : SLUICE_READER_PREAD;
+        kind = !is_split(x) && total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY
+                                                                  : SLUICE_READER_PREAD;
     x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
     if ((x->ops->needs_buffers && (status = open_slots(x, largest, err)) < 0) ||
         (status = x->ops->open(&x->reader, x->files, n, err)) < 0)
@@ -99,7 +117,7 @@ int sl_experts_open_source(struct sl_experts **out, const struct sl_expert_sourc
     x->first = source->layer;
     x->n = 1;
     x->files[0] = (struct sl_expert_file){
-        .fd = -1, .layer = source->layer, .n_experts = source->n_experts, .layout = source->layout};
+        .layer = source->layer, .n_experts = source->n_experts, .layout = source->layout};
     x->source = *source;
     x->wave = sl_min(sl_max(wave, 1), SL_READS);
     int status = open_slots(x, source->layout.stride, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Expert files mapped.  Each expert is checked when it is first asked for. */
+/* Expert files mapped, which must be whole.  Each expert is checked when it is first asked for. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -38,14 +38,21 @@ static void memory_close(struct sl_reader **out)
 
 static int map_file(struct mapped_file *m, const struct sl_expert_file *f, struct sluice_err *err)
 {
+    const struct sl_expert_part *part = &f->parts[0];
+    if (f->n_parts > 1)
+        return sl_fail(err, SLUICE_EUNSUPPORTED,
+                       "%s: one of %u parts; the reader \"memory\" needs whole files: choose "
+                       "--reader auto, or join the parts with sluice stripe --join",
+                       part->path, f->n_parts);
     m->file = f;
-    m->size = f->data + f->n_experts * f->layout.stride;
+    m->size = part->data + f->n_experts * f->layout.stride;
     m->checked = calloc(f->n_experts, sizeof *m->checked);
     if (!m->checked)
-        return sl_fail_nomem(err, f->path, f->n_experts);
-    void *map = mmap(NULL, m->size, PROT_READ, MAP_SHARED, f->fd, 0);
+        return sl_fail_nomem(err, part->path, f->n_experts);
+    void *map = mmap(NULL, m->size, PROT_READ, MAP_SHARED, part->fd, 0);
     if (map == MAP_FAILED)
-        return sl_fail_errno(err, SLUICE_EIO, errno, "cannot map %s (%zu bytes)", f->path, m->size);
+        return sl_fail_errno(err, SLUICE_EIO, errno, "cannot map %s (%zu bytes)", part->path,
+                             m->size);
     m->map = map;
     return 0;
 }
@@ -75,7 +82,7 @@ static int memory_submit(struct sl_reader *r, struct sl_read *read, struct sluic
     if (r->tail - r->head == SL_READS)
         return sl_fail(err, SLUICE_EARG, "more than %d reads at a time", SL_READS);
     read->err.code = 0;
-    read->data = m->map + read->file->data + read->expert * layout->stride;
+    read->data = m->map + read->file->parts[0].data + read->expert * layout->stride;
     for (uint64_t c = 0; !m->checked[read->expert] && c < layout->chunks; c++)
         if (sl_chunk_check(read->file, read->expert, c, read->data + c * SL_CHUNK_BYTES,
                            &read->err) < 0)

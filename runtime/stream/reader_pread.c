@@ -4,10 +4,10 @@
  * expert is read by several threads; a chunk with a wrong checksum is read once more.
  */
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "runtime/base/err.h"
+#include "runtime/base/thread.h"
 #include "runtime/stream/stream.h"
 
 enum { THREADS = 4 };
@@ -28,14 +28,14 @@ struct sl_reader {
 static int read_chunk(const struct sl_read *read, uint64_t chunk, struct sluice_err *err)
 {
     const struct sl_expert_file *f = read->file;
-    uint64_t begin = chunk * SL_CHUNK_BYTES;
-    uint64_t offset = f->data + read->expert * f->layout.stride + begin;
+    uint8_t *data = read->buffer + chunk * SL_CHUNK_BYTES;
+    struct sl_chunk_place place = sl_chunk_place(f, read->expert, chunk);
+    const struct sl_expert_part *part = &f->parts[place.part];
     int status = 0;
     for (int attempt = 0; attempt < 2; attempt++) {
-        status = sl_read_at(f->fd, read->buffer + begin, sl_chunk_length(&f->layout, chunk), offset,
-                            f->path, err);
+        status = sl_read_at(part->fd, data, place.length, place.offset, part->path, err);
         if (status == 0)
-            status = sl_chunk_check(f, read->expert, chunk, read->buffer + begin, err);
+            status = sl_chunk_check(f, read->expert, chunk, data, err);
         if (status != SLUICE_EDAMAGED)
             break;
     }
@@ -108,15 +108,11 @@ static int pread_open(struct sl_reader **out, const struct sl_expert_file *files
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
     pthread_cond_init(&r->finished, NULL);
-    sigset_t all, old; /* signals belong to the caller's threads */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
     int failed = 0;
     while (r->n_threads < THREADS && failed == 0) {
-        failed = pthread_create(&r->threads[r->n_threads], NULL, reader_thread, r);
+        failed = sl_thread_start(&r->threads[r->n_threads], reader_thread, r);
         r->n_threads += failed == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (r->n_threads == 0) {
         pread_close(out);
         return sl_fail_errno(err, SLUICE_ENOMEM, failed, "cannot start reader threads");

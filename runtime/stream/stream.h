@@ -13,29 +13,43 @@
 
 /* ---- expert files --------------------------------------------------------------------------- */
 
-struct sl_expert_file {
+/* What one drive has of a layer's experts. */
+struct sl_expert_part {
     char path[SL_PATH_MAX];
+    int fd;
+    uint64_t data;   /* offset of expert 0 */
+    uint64_t stride; /* bytes per expert in this part */
+};
+
+struct sl_expert_file {
     unsigned layer;
     uint32_t n_experts;
-    struct sl_expert_layout layout;
-    int fd;
-    uint64_t data;       /* offset of expert 0 */
-    uint64_t *checksums; /* [n_experts][layout.chunks] */
+    struct sl_expert_layout layout; /* of whole experts */
+    uint64_t *checksums;            /* [n_experts][layout.chunks] */
+    unsigned n_parts;               /* 1: not split; 0: there is no file */
+    struct sl_expert_part parts[SL_PARTS_MAX];
 };
 
 /*
- * Opens experts-LAYER.safetensors of DIR: size, header, layout against its own arithmetic, and
- * everything but the experts themselves against the manifest's checksum.
+ * Opens the experts of LAYER in DIR, one file or all its parts: size, header, layout against its
+ * own arithmetic, and everything but the experts themselves against the manifest's checksums.
  */
 int sl_expert_file_open(struct sl_expert_file *f, const char *dir, const struct sl_manifest *m,
                         unsigned layer, struct sluice_err *err);
 void sl_expert_file_close(struct sl_expert_file *f);
 
-/* Length of chunk CHUNK of an expert: 1 MiB, the last one shorter. */
-size_t sl_chunk_length(const struct sl_expert_layout *layout, uint64_t chunk);
+/* Where a chunk lies. */
+struct sl_chunk_place {
+    unsigned part;
+    uint64_t offset; /* in the part's file, a multiple of 4096 */
+    size_t length;
+};
+struct sl_chunk_place sl_chunk_place(const struct sl_expert_file *f, uint32_t expert,
+                                     uint64_t chunk);
 
 /*
- * Compares one chunk with its checksum; SLUICE_EDAMAGED names layer, expert, chunk and file.
+ * Compares one chunk with its checksum; SLUICE_EDAMAGED names layer, expert, chunk and the part's
+ * file.
  */
 int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chunk,
                    const uint8_t *data, struct sluice_err *err);
@@ -70,8 +84,9 @@ struct sl_reader_ops {
 
 enum { SL_READS = 64 };
 
-extern const struct sl_reader_ops sl_reader_memory; /* files mapped; each expert checked once */
-extern const struct sl_reader_ops sl_reader_pread;  /* a small pool of threads */
+/* Files mapped, none of them split; each expert checked once. */
+extern const struct sl_reader_ops sl_reader_memory;
+extern const struct sl_reader_ops sl_reader_pread; /* a small pool of threads */
 
 /* ---- the experts of a model ----------------------------------------------------------------- */
 
@@ -79,8 +94,8 @@ struct sl_experts;
 
 /*
  * Opens the expert files of layers [first, first + n) of the container DIR.  KIND: the reader;
- * AUTO takes memory when all files fit in half of the RAM that is available now.  At most WAVE
- * (≤ SL_READS) blocks are lent at a time.
+ * AUTO takes memory when all files are whole and fit in half of the RAM that is available now.  At
+ * most WAVE (≤ SL_READS) blocks are lent at a time.
  */
 int sl_experts_open(struct sl_experts **x, const char *dir, const struct sl_manifest *m,
                     unsigned first, unsigned n, enum sluice_reader kind, size_t wave,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The thread team: every item once, ranges by grain, thread numbers in range; and in a build with
- * ThreadSanitizer, that a race between two pieces of one phase is still reported. */
+ * ThreadSanitizer, that a race between two pieces of one phase is still reported.  Besides, that
+ * other threads of the library leave signals alone. */
 #include <omp.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -17,6 +18,7 @@
 #include <cmocka.h>
 
 #include "runtime/base/team.h"
+#include "runtime/base/thread.h"
 
 enum { ITEMS = 1000 };
 
@@ -122,6 +124,37 @@ static void lends_its_threads(void **unused)
     sigaction(SIGUSR1, &old, NULL);
 }
 
+static void *get_mask(void *mask)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, mask);
+    return NULL;
+}
+
+/* Which of the signals that can be blocked are. */
+static void assert_mask(const sigset_t *mask, int but, bool blocked)
+{
+    for (int number = 1; number <= SIGRTMAX; number++)
+        if (number != SIGKILL && number != SIGSTOP && (number < 32 || number >= SIGRTMIN))
+            assert_int_equal(sigismember(mask, number), (number == but) != blocked);
+}
+
+/* In the new thread all are blocked, in the caller those that were. */
+static void a_thread_blocks_signals(void **unused)
+{
+    sigset_t one, old, mask;
+    pthread_t thread;
+    (void)unused;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR2);
+    pthread_sigmask(SIG_SETMASK, &one, &old);
+    assert_int_equal(sl_thread_start(&thread, get_mask, &mask), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_mask(&mask, 0, true);
+    get_mask(&mask);
+    assert_mask(&mask, SIGUSR2, false);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 struct race {
     unsigned here;
     size_t shared;
@@ -167,9 +200,8 @@ static void races_are_found(void **unused)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_item_once),
-        cmocka_unit_test(phases_are_ordered),
-        cmocka_unit_test(lends_its_threads),
+        cmocka_unit_test(every_item_once),   cmocka_unit_test(phases_are_ordered),
+        cmocka_unit_test(lends_its_threads), cmocka_unit_test(a_thread_blocks_signals),
         cmocka_unit_test(races_are_found),
     };
     program = argv[0];

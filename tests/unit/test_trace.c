@@ -63,10 +63,56 @@ static void comes_back(void **unused)
     assert_null(t);
 }
 
+/* An event whose every field is another, and as large as FACTOR makes it. */
+static struct sl_trace_event event_of(bool decode, uint64_t factor)
+{
+    return (struct sl_trace_event){decode,      1,           2,          3,          4,
+                                   5,           6,           7 * factor, 8 * factor, 9 * factor,
+                                   10 * factor, 11 * factor, 12 * factor};
+}
+
+static void events_come_back(void **unused)
+{
+    (void)unused;
+    static const uint64_t factors[] = {0, 1, 5000000000, 700000000000000};
+    struct sl_trace_writer *w;
+    struct sl_trace *t;
+    struct sl_trace_record r;
+    struct sluice_err err = {0};
+    uint32_t experts[3];
+    assert_int_equal(sl_trace_create(&w, at("events.gz"), &model, &err), 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct sl_trace_event e = event_of(i % 2 == 0, factors[i]);
+        choose(i, 3, experts);
+        sl_trace_write(w, &(struct sl_trace_route){true, i, 3, experts});
+        sl_trace_write_event(w, &e);
+    }
+    assert_int_equal(sl_trace_finish(&w, &err), 0);
+    assert_int_equal(sl_trace_open(&t, at("events.gz"), &err), 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct sl_trace_event e = event_of(i % 2 == 0, factors[i]), *got = &r.event;
+        assert_int_equal(sl_trace_read(t, &r, &err), 1);
+        assert_false(r.is_event);
+        assert_int_equal(r.route.position, i);
+        assert_int_equal(sl_trace_read(t, &r, &err), 1);
+        assert_true(r.is_event);
+        assert_true(got->decode == e.decode && got->position == 1 && got->tokens == 2 &&
+                    got->layer == 3 && got->memory == 4 && got->read == 5 && got->ahead == 6);
+        assert_true(got->bytes == e.bytes && got->before == e.before &&
+                    got->resident == e.resident && got->reading == e.reading &&
+                    got->rest == e.rest && got->all == e.all);
+    }
+    assert_int_equal(sl_trace_read(t, &r, &err), 0);
+    sl_trace_close(&t);
+}
+
 /* The file is what docs/trace.md says, to the letter. */
 static void is_readable_text(void **unused)
 {
     (void)unused;
+    struct sl_trace_writer *w;
+    struct sluice_err err;
+    const struct sl_trace_event event = event_of(true, 1);
     static const char wanted[] = "sluice-trace 1 layers 5 dense 2 experts 300 used 3\n"
                                  "p 0 2 26 127 228\n"
                                  "p 0 3 39 140 241\n"
@@ -79,6 +125,14 @@ static void is_readable_text(void **unused)
     gzclose(in);
     assert_int_equal(n, sizeof wanted - 1);
     assert_memory_equal(text, wanted, sizeof wanted - 1);
+    assert_int_equal(sl_trace_create(&w, at("text.gz"), &model, &err), 0);
+    sl_trace_write_event(w, &event);
+    assert_int_equal(sl_trace_finish(&w, &err), 0);
+    in = gzopen(at("text.gz"), "rb");
+    n = gzread(in, text, sizeof text - 1);
+    gzclose(in);
+    text[n] = 0;
+    expect_text(text, "\ne d 1 2 3 4 5 6 7 8 9 10 11 12\n");
 }
 
 /* Reads to the end or to the first error, counting the choices. */
@@ -131,6 +185,15 @@ static void nonsense_is_refused(void **unused)
     refuses(HEAD "d 0 1 1 2 3\n", SLUICE_EFORMAT, "from 2 to 4");
     refuses(HEAD "d 0 5 1 2 3\n", SLUICE_EFORMAT, "from 2 to 4");
     refuses(HEAD "p 4294967296 2 1 2 3\n", SLUICE_EFORMAT, "line 2");
+    refuses(HEAD "e d 0 1 2 0 0 0 0 0 0 0 0\n", SLUICE_EFORMAT, "5 times");
+    refuses(HEAD "e d 0 1 2 0 0 0 0 0 0 0 0 0 0\n", SLUICE_EFORMAT, "5 times");
+    refuses(HEAD "e x 0 1 2 0 0 0 0 0 0 0 0 0\n", SLUICE_EFORMAT, "p or d");
+    refuses(HEAD "e p 0 0 2 0 0 0 0 0 0 0 0 0\n", SLUICE_EFORMAT, "tokens");
+    refuses(HEAD "e p 0 1 1 0 0 0 0 0 0 0 0 0\n", SLUICE_EFORMAT, "from 2 to 4");
+    refuses(HEAD "e p 0 1 2 301 0 0 0 0 0 0 0 0\n", SLUICE_EFORMAT, "up to 300");
+    refuses(HEAD "e p 0 1 2 0 0 0 18446744073709551617 0 0 0 0 0\n", SLUICE_EFORMAT, "line 2");
+    refuses(HEAD "e\n", SLUICE_EFORMAT, "line 2");
+    refuses(HEAD "e \n", SLUICE_EFORMAT, "line 2");
     refuses(HEAD "\n", SLUICE_EFORMAT, "line 2");
     refuses(HEAD "P 0 2 1 2 3\n", SLUICE_EFORMAT, "line 2");
 }
@@ -142,7 +205,7 @@ static void other_records_are_skipped(void **unused)
     int n;
     put_text("newer", HEAD "p 0 2 1 2 3\nm 0 2 77\nx\nd 1 2 1 2 3\n");
     assert_int_equal(drain(at("newer"), &n, &err), SLUICE_EFORMAT); /* "x" alone is no record */
-    put_text("newer", HEAD "p 0 2 1 2 3\nm 0 2 77\nd 1 2 1 2 3\n");
+    put_text("newer", HEAD "p 0 2 1 2 3\nm 0 2 77\ne d 0 1 2 0 3 0 9 1 2 3 4 5\nd 1 2 1 2 3\n");
     assert_int_equal(drain(at("newer"), &n, &err), 0);
     assert_int_equal(n, 2);
 }
@@ -225,6 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_back),
+        cmocka_unit_test(events_come_back),
         cmocka_unit_test(is_readable_text),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(other_records_are_skipped),

@@ -16,8 +16,11 @@ enum {
     MAX_EXPERTS = 65536,
     MAX_USED = 4096,
     MAX_POSITION = 1 << 30,
+    MAX_TOKENS = 1 << 30,
     LINE = 64 + 6 * MAX_USED, /* bytes of the longest line */
 };
+
+#define MAX_AMOUNT ((uint64_t)1 << 53) /* of bytes and microseconds */
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
@@ -64,9 +67,9 @@ int sl_trace_create(struct sl_trace_writer **out, const char *path,
 }
 
 /* " 123"; returns the end. */
-static char *put_number(char *at, uint32_t value)
+static char *put_number(char *at, uint64_t value)
 {
-    char digits[10];
+    char digits[20];
     int n = 0;
     do
         digits[n++] = (char)('0' + value % 10);
@@ -85,6 +88,19 @@ void sl_trace_write(struct sl_trace_writer *w, const struct sl_trace_route *rout
     at = put_number(at, route->layer);
     for (uint32_t i = 0; i < w->used; i++)
         at = put_number(at, route->experts[i]);
+    *at++ = '\n';
+    put_line(w, (size_t)(at - w->line));
+}
+
+void sl_trace_write_event(struct sl_trace_writer *w, const struct sl_trace_event *e)
+{
+    const uint64_t fields[] = {e->position, e->tokens, e->layer,    e->memory,  e->read, e->ahead,
+                               e->bytes,    e->before, e->resident, e->reading, e->rest, e->all};
+    char *at = w->line;
+    memcpy(at, e->decode ? "e d" : "e p", 3);
+    at += 3;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        at = put_number(at, fields[i]);
     *at++ = '\n';
     put_line(w, (size_t)(at - w->line));
 }
@@ -146,7 +162,7 @@ static int get_line(struct sl_trace *t, struct sluice_err *err)
 }
 
 /* WORD, then a number in [low, high]. */
-static bool take(const char **at, const char *word, uint32_t low, uint32_t high, uint32_t *out)
+static bool take_long(const char **at, const char *word, uint64_t low, uint64_t high, uint64_t *out)
 {
     size_t len = strlen(word);
     uint64_t value = 0;
@@ -159,8 +175,17 @@ static bool take(const char **at, const char *word, uint32_t low, uint32_t high,
         if ((value = value * 10 + (uint64_t)(*digit - '0')) > high)
             return false;
     *at = digit;
-    *out = (uint32_t)value;
+    *out = value;
     return value >= low;
+}
+
+static bool take(const char **at, const char *word, uint32_t low, uint32_t high, uint32_t *out)
+{
+    uint64_t value;
+    if (!take_long(at, word, low, high, &value))
+        return false;
+    *out = (uint32_t)value;
+    return true;
 }
 
 static int read_head(struct sl_trace *t, struct sluice_err *err)
@@ -223,26 +248,67 @@ static bool parse_route(struct sl_trace *t, struct sl_trace_route *route)
     return good && *at == 0;
 }
 
-int sl_trace_next(struct sl_trace *t, struct sl_trace_route *route, struct sluice_err *err)
+static bool parse_event(const struct sl_trace *t, struct sl_trace_event *e)
+{
+    const struct sl_trace_model *m = &t->model;
+    const char *at = t->line + 3;
+    e->decode = t->line[2] == 'd';
+    return (e->decode || t->line[2] == 'p') && take(&at, " ", 0, MAX_POSITION, &e->position) &&
+           take(&at, " ", 1, MAX_TOKENS, &e->tokens) &&
+           take(&at, " ", m->dense, m->layers - 1, &e->layer) &&
+           take(&at, " ", 0, m->experts, &e->memory) && take(&at, " ", 0, m->experts, &e->read) &&
+           take(&at, " ", 0, m->experts, &e->ahead) &&
+           take_long(&at, " ", 0, MAX_AMOUNT, &e->bytes) &&
+           take_long(&at, " ", 0, MAX_AMOUNT, &e->before) &&
+           take_long(&at, " ", 0, MAX_AMOUNT, &e->resident) &&
+           take_long(&at, " ", 0, MAX_AMOUNT, &e->reading) &&
+           take_long(&at, " ", 0, MAX_AMOUNT, &e->rest) &&
+           take_long(&at, " ", 0, MAX_AMOUNT, &e->all) && *at == 0;
+}
+
+static int fail_line(const struct sl_trace *t, struct sluice_err *err)
+{
+    const struct sl_trace_model *m = &t->model;
+    if (t->line[0] == 'e')
+        return sl_fail(err, SLUICE_EFORMAT,
+                       "%s, line %zu: found '%.80s'; wanted e, p or d, a position, tokens, a layer "
+                       "from %" PRIu32 " to %" PRIu32 ", 3 numbers of experts up to %" PRIu32
+                       ", bytes and 5 times",
+                       t->path, t->number, t->line, m->dense, m->layers - 1, m->experts);
+    return sl_fail(err, SLUICE_EFORMAT,
+                   "%s, line %zu: found '%.80s'; wanted p or d, a position, a layer from %" PRIu32
+                   " to %" PRIu32 " and %" PRIu32 " ascending experts below %" PRIu32,
+                   t->path, t->number, t->line, m->dense, m->layers - 1, m->used, m->experts);
+}
+
+int sl_trace_read(struct sl_trace *t, struct sl_trace_record *record, struct sluice_err *err)
 {
     int status;
     while ((status = get_line(t, err)) > 0) {
         char kind = t->line[0];
-        if (kind == 'p' || kind == 'd') {
-            if (parse_route(t, route))
-                return 1;
-            break;
-        }
+        bool route = kind == 'p' || kind == 'd';
         if (kind < 'a' || kind > 'z' || t->line[1] != ' ')
-            break;
+            return fail_line(t, err);
+        if (!route && kind != 'e')
+            continue;
+        record->is_event = !route;
+        if (route ? parse_route(t, &record->route) : parse_event(t, &record->event))
+            return 1;
+        return fail_line(t, err);
     }
-    if (status <= 0)
-        return status;
-    return sl_fail(err, SLUICE_EFORMAT,
-                   "%s, line %zu: found '%.80s'; wanted p or d, a position, a layer from %" PRIu32
-                   " to %" PRIu32 " and %" PRIu32 " ascending experts below %" PRIu32,
-                   t->path, t->number, t->line, t->model.dense, t->model.layers - 1, t->model.used,
-                   t->model.experts);
+    return status;
+}
+
+int sl_trace_next(struct sl_trace *t, struct sl_trace_route *route, struct sluice_err *err)
+{
+    struct sl_trace_record record;
+    int status;
+    while ((status = sl_trace_read(t, &record, err)) > 0)
+        if (!record.is_event) {
+            *route = record.route;
+            return 1;
+        }
+    return status;
 }
 
 void sl_trace_close(struct sl_trace **out)

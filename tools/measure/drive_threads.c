@@ -2,12 +2,12 @@
 /* Readers with a thread per read in flight: pread(2), and faults over a mapping. */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
+#include "runtime/base/thread.h"
 #include "tools/measure/drive_private.h"
 
 struct readers {
@@ -57,11 +57,7 @@ static void *run(void *arg)
 /* Signals go to the threads that were there before. */
 static int start(struct reader *r, struct sluice_err *err)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&r->thread, NULL, run, r);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int failed = sl_thread_start(&r->thread, run, r);
     return failed ? sl_fail_errno(err, SLUICE_EIO, failed, "cannot start a thread to read") : 0;
 }
 
