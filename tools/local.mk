@@ -7,6 +7,8 @@ libtools_la_SOURCES = \
     tools/common/engine_options.c \
     tools/common/engine_options.h \
     tools/common/build.h \
+    tools/common/drive_name.c \
+    tools/common/drive_name.h \
     tools/common/option_help.c \
     tools/common/option_value.c \
     tools/common/option_value.h \
