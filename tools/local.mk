@@ -17,6 +17,8 @@ libtools_la_SOURCES = \
     tools/common/options.h \
     tools/common/progress.c \
     tools/common/progress.h \
+    tools/common/recorder.c \
+    tools/common/recorder.h \
     tools/common/statistics.c \
     tools/common/statistics.h \
     tools/common/status.c \

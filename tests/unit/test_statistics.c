@@ -133,13 +133,13 @@ static void drives_have_names(void **unused)
     assert_int_equal(symlink("../../devices/nvme0n1", at("dev/block/259:0")), 0);
     assert_int_equal(symlink("../../devices/nvme0n1/nvme0n1p2", at("dev/block/259:2")), 0);
     assert_int_equal(symlink("../../devices/md0", at("dev/block/9:0")), 0);
-    sl_drive_name(root, makedev(259, 0), name, sizeof name);
+    sl_device_name(root, makedev(259, 0), name, sizeof name);
     assert_string_equal(name, "nvme0n1");
-    sl_drive_name(root, makedev(259, 2), name, sizeof name);
+    sl_device_name(root, makedev(259, 2), name, sizeof name);
     assert_string_equal(name, "nvme0n1");
-    sl_drive_name(root, makedev(9, 0), name, sizeof name);
+    sl_device_name(root, makedev(9, 0), name, sizeof name);
     assert_string_equal(name, "md0");
-    sl_drive_name(root, makedev(0, 31), name, sizeof name); /* a file system without a drive */
+    sl_device_name(root, makedev(0, 31), name, sizeof name); /* a file system without a drive */
     assert_string_equal(name, "the drive");
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -20,7 +21,7 @@ static const char *cut(char *path)
     return slash + 1;
 }
 
-void sl_drive_name(const char *sys, dev_t device, char *out, size_t size)
+void sl_device_name(const char *sys, dev_t device, char *out, size_t size)
 {
     char link[PATH_MAX], path[PATH_MAX], mark[PATH_MAX + 16];
     const char *name = NULL;
@@ -32,4 +33,12 @@ void sl_drive_name(const char *sys, dev_t device, char *out, size_t size)
             name = cut(path);
     }
     snprintf(out, size, "%s", name ? name : "the drive");
+}
+
+void sl_drive_name(const char *path, char *out, size_t size)
+{
+    struct stat st = {0};
+    if (stat(path, &st) != 0)
+        st.st_dev = 0;
+    sl_device_name("/sys", st.st_dev, out, size);
 }
