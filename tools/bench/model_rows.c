@@ -22,10 +22,10 @@ struct bench {
     sluice_engine *engine;
     sluice_session *session;
     struct sluice_model_info info; /* its strings while the engine is open */
-    bool mapped;                   /* experts come by page faults */
+    struct sl_reading reading;     /* how experts come */
     struct sl_routes *routes;
     struct sl_recorder recorder;
-    bool recording; /* what is timed */
+    bool recording;  /* what is timed */
     int32_t *tokens; /* [context] */
     size_t context;
     size_t tests, test; /* how many rows, and which one */
@@ -60,7 +60,7 @@ static int open_model(struct bench *b, struct sluice_err *err)
     if (status < 0)
         return status;
     sluice_engine_info(b->engine, &b->info);
-    b->mapped = strcmp(b->info.reader, "memory") == 0;
+    sl_reading_of(&b->reading, b->engine, &b->info);
     if (b->task->routes && !b->routes)
         status = sl_routes_open(&b->routes, b->task->routes, &b->info, err);
     if (status == 0)
@@ -218,7 +218,8 @@ static int repeat(struct bench *b, const struct sl_bench_row *row, size_t salt, 
     from_drives = sl_bytes_from_drives() - from_drives;
     sluice_session_stats(b->session, &after);
     use->stats = difference(&after, &before);
-    use->read = b->mapped ? (double)from_drives : (double)use->stats.expert_bytes;
+    use->stats.read_seconds /= b->reading.drives ? b->reading.drives : 1; /* each counts its own */
+    use->read = b->reading.mapped ? (double)from_drives : (double)use->stats.expert_bytes;
     return status;
 }
 
@@ -258,15 +259,13 @@ static void extrapolate(const struct bench *b, struct use *use)
 static int measure_drive(struct bench *b, struct sluice_err *err)
 {
     double before = b->drive;
-    if (b->mapped && before > 0)
+    if (b->reading.mapped && before > 0)
         return 0;
-    struct sl_reading how;
-    sl_reading_of(&how, b->engine, &b->info);
-    if (b->mapped)
+    if (b->reading.mapped)
         close_model(b);
-    b->drive = sl_drive_limit(b->task->engine.model, &how);
+    b->drive = sl_drive_limit(b->task->engine.model, &b->reading);
     b->table.drive = before > 0 ? (before + b->drive) / 2 : b->drive;
-    return b->mapped ? open_model(b, err) : 0;
+    return b->reading.mapped ? open_model(b, err) : 0;
 }
 
 /* Repetitions, the first one untimed if they are to be warm. */

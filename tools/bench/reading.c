@@ -30,7 +30,7 @@ void sl_reading_of(struct sl_reading *r, const sluice_engine *engine,
         .mapped = strcmp(info->reader, "memory") == 0,
         .uring = strcmp(info->reader, "uring") == 0,
     };
-    for (unsigned i = 0; sluice_engine_drive(engine, i, &drive); i++)
+    for (; sluice_engine_drive(engine, r->drives, &drive); r->drives++)
         r->depth += drive.depth;
     if (r->mapped)
         r->depth = info->threads;
@@ -43,7 +43,9 @@ double sl_drive_limit(const char *dir, const struct sl_reading *how)
     struct sl_drive_result result = {0};
     struct sluice_err err = {0};
     const struct sl_drive_test test = {
-        .reader = how->mapped ? SL_DRIVE_MMAP : how->uring ? SL_DRIVE_URING : SL_DRIVE_PREAD,
+        .reader = how->mapped  ? SL_DRIVE_MMAP
+                  : how->uring ? SL_DRIVE_URING
+                               : SL_DRIVE_PREAD,
         .bytes = READ_BYTES,
         .depth = how->depth,
         .seconds = 1,

@@ -13,8 +13,9 @@ uint64_t sl_bytes_from_drives(void);
 
 /* How the engine reads experts. */
 struct sl_reading {
-    bool mapped;    /* page faults */
-    bool uring;     /* or else pread */
+    bool mapped; /* page faults */
+    bool uring;  /* or else pread */
+    unsigned drives;
     unsigned depth; /* chunks or faults at a time, of all drives */
 };
 void sl_reading_of(struct sl_reading *r, const sluice_engine *engine,

@@ -154,11 +154,14 @@ static void print_json(FILE *out, const struct sl_bench_table *t, const struct s
             "%.6g, \"mem_gbps\": %.6g, \"mem_fraction\": %.6g, ",
             t->printed ? "," : "", r->decode ? "tg" : "pp", r->n, r->depth, r->n, r->tps, r->tps_sd,
             n.mem_gbps, n.mem_fraction);
-    fprintf(out, "\"io_gbps\": %.6g, \"io_fraction\": %s, \"read_gbps\": %s, \"read_fraction\": %s, ",
+    fprintf(out,
+            "\"io_gbps\": %.6g, \"io_fraction\": %s, \"read_gbps\": %s, \"read_fraction\": %s, ",
             n.io_gbps, known(n.io_fraction, "null").text, known(n.read_gbps, "null").text,
             known(n.read_fraction, "null").text);
-    fprintf(out, "\"expert_hit\": %.6g, \"expert_ahead\": %.6g, \"major_faults\": %" PRIu64
-            ", \"bytes_per_token\": %.0f, ", n.expert_hit, n.expert_ahead, r->faults, n.bytes_per_token);
+    fprintf(out,
+            "\"expert_hit\": %.6g, \"expert_ahead\": %.6g, \"major_faults\": %" PRIu64
+            ", \"bytes_per_token\": %.0f, ",
+            n.expert_hit, n.expert_ahead, r->faults, n.bytes_per_token);
     if (r->cold)
         fprintf(out, "\"cold\": true, ");
     if (all_layers(t->layers))

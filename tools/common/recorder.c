@@ -18,8 +18,7 @@ int sl_recorder_open(struct sl_recorder *r, const char *path, const struct sluic
     return sl_trace_create(&r->writer, path, &model, err);
 }
 
-void sl_record_route(struct sl_recorder *r, int32_t layer, size_t position,
-                     const uint32_t *experts)
+void sl_record_route(struct sl_recorder *r, int32_t layer, size_t position, const uint32_t *experts)
 {
     if (r->writer)
         sl_trace_write(r->writer, &(struct sl_trace_route){

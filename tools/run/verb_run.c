@@ -255,8 +255,8 @@ static int open_all(struct answer *a, struct sluice_err *err)
     if (status == 0 && o->trace)
         status = sl_recorder_open(&a->trace, o->trace, &a->info, err);
     if (status == 0 && o->trace) {
-        const struct sluice_observer observer = {
-            &a->trace, .route = sl_recorder_route, .experts = sl_recorder_experts};
+        const struct sluice_observer observer = {&a->trace, .route = sl_recorder_route,
+                                                 .experts = sl_recorder_experts};
         sluice_session_observe(a->session, &observer);
     }
     return status;
