@@ -119,6 +119,19 @@ struct sluice_model_info {
 /* Strings stay valid until the engine is closed. */
 SLUICE_API void sluice_engine_info(const sluice_engine *engine, struct sluice_model_info *info);
 
+/* One of the drives that experts are read from. */
+struct sluice_drive {
+    const char *path; /* a file on it; valid until the engine is closed */
+    unsigned depth;   /* most reads in flight, of 1 MiB or less */
+    uint64_t bytes;   /* read since the engine was opened */
+    double seconds;   /* during which a read was in flight */
+};
+
+/* Returns non-zero and fills *DRIVE for numbers below that of drives; there are none when experts
+ * are mapped. */
+SLUICE_API int sluice_engine_drive(const sluice_engine *engine, unsigned number,
+                                   struct sluice_drive *drive);
+
 /* ---- text ---------------------------------------------------------------------------------- */
 
 enum {

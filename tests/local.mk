@@ -147,7 +147,7 @@ tests_unit_test_bench_SOURCES = tests/unit/test_bench.c $(scratch) tools/bench/e
 tests_unit_test_bench_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
 
-tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c
+tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c $(scratch)
 tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
 

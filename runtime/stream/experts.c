@@ -148,6 +148,11 @@ struct sl_experts_use sl_experts_use(const struct sl_experts *x)
     return x->streamed ? sl_streamed_use(x->streamed) : x->use;
 }
 
+bool sl_experts_drive(const struct sl_experts *x, unsigned i, struct sluice_drive *drive)
+{
+    return x->streamed && sl_streamed_drive(x->streamed, i, drive);
+}
+
 /* ---- asking and taking ---------------------------------------------------------------------- */
 
 int sl_experts_ask(struct sl_experts *x, const struct sl_ask *ask, struct sluice_err *err)

@@ -188,4 +188,7 @@ struct sl_experts_use {
 };
 struct sl_experts_use sl_experts_use(const struct sl_experts *x);
 
+/* As sluice_engine_drive(). */
+bool sl_experts_drive(const struct sl_experts *x, unsigned i, struct sluice_drive *drive);
+
 #endif

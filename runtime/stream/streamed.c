@@ -226,6 +226,20 @@ struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
     return use;
 }
 
+bool sl_streamed_drive(const struct sl_streamed *s, unsigned i, struct sluice_drive *drive)
+{
+    if (i >= sl_reader_drives(s->reader))
+        return false;
+    const struct sl_reader_use use = sl_reader_use(s->reader, i);
+    *drive = (struct sluice_drive){
+        .path = s->files[0].parts[i].path,
+        .depth = use.depth,
+        .bytes = use.bytes,
+        .seconds = use.seconds,
+    };
+    return true;
+}
+
 struct sl_asked sl_streamed_asked(const struct sl_streamed *s)
 {
     const struct sl_experts_use now = sl_streamed_use(s), *before = &s->before;

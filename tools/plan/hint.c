@@ -49,7 +49,6 @@ void sl_plan_hint(const struct sl_engine_options *o, const struct sluice_model_i
     if (f.sizes.stride)
         fprintf(stderr, " · experts %s, %s", sl_human_bytes(f.sizes.expert_files).text,
                 reads ? "read on demand" : "mapped");
-    fprintf(stderr, " · expected %.2f tok/s%s\n",
-            1 / (reads ? speed->seconds_reading : speed->seconds),
+    fprintf(stderr, " · expected %.2f tok/s%s\n", 1 / speed->seconds,
             machine.measured ? "" : " on a typical machine (`sluice doctor` measures this one)");
 }
