@@ -201,27 +201,37 @@ static int open_head(struct opening *o, struct sl_embedding *embedding)
     return status;
 }
 
-/* Everything but layers. */
-static int open_container(struct sl_weights *w, const char *dir, struct sluice_err *err)
+static int read_descriptions(struct sl_weights *w, const char *dir, struct sluice_err *err)
 {
-    struct opening o = {.w = w, .dir = dir, .out = &w->head, .err = err};
     int status = sl_manifest_open(&w->manifest, dir, err);
     if (status == 0)
         status = check_copied_files(w->manifest, dir, err);
     if (status == 0 && !sl_manifest_find(w->manifest, "config.json"))
         status = sl_fail(err, SLUICE_EFORMAT, "%s: does not list config.json", w->manifest->path);
-    if (status == 0)
-        status = sl_config_read(&w->config, dir, err);
-    return status < 0 ? status : open_head(&o, &w->embedding);
+    return status < 0 ? status : sl_config_read(&w->config, dir, err);
 }
 
-int sl_weights_open_head(struct sl_weights **out, const char *dir, struct sluice_err *err)
+int sl_weights_begin(struct sl_weights **out, const char *dir, struct sluice_err *err)
 {
     struct sl_weights *w = *out = calloc(1, sizeof *w);
     if (!w)
         return sl_fail_nomem(err, "weights", sizeof *w);
-    int status = open_container(w, dir, err);
+    int status = read_descriptions(w, dir, err);
     if (status < 0)
+        sl_weights_close(out);
+    return status;
+}
+
+static int load_head(struct sl_weights *w, const char *dir, struct sluice_err *err)
+{
+    struct opening o = {.w = w, .dir = dir, .out = &w->head, .err = err};
+    return open_head(&o, &w->embedding);
+}
+
+int sl_weights_open_head(struct sl_weights **out, const char *dir, struct sluice_err *err)
+{
+    int status = sl_weights_begin(out, dir, err);
+    if (status == 0 && (status = load_head(*out, dir, err)) < 0)
         sl_weights_close(out);
     return status;
 }
@@ -240,28 +250,25 @@ void sl_layer_close(struct sl_layer_weights *layer)
     *layer = (struct sl_layer_weights){0};
 }
 
-int sl_weights_open(struct sl_weights **out, const char *dir, bool with_mtp, struct sluice_err *err)
+int sl_weights_load(struct sl_weights *w, const char *dir, bool with_mtp, struct sluice_err *err)
 {
-    int status = sl_weights_open_head(out, dir, err);
+    int status = load_head(w, dir, err);
     if (status < 0)
         return status;
-    struct sl_weights *w = *out;
-    if (with_mtp && w->config.mtp_layers == 0) {
-        status = sl_fail(err, SLUICE_EARG, "%s: the model has no MTP layer", dir);
-        goto fail;
-    }
     w->n_layers = w->config.layers + (with_mtp ? 1 : 0);
     w->layers = calloc(w->n_layers, sizeof *w->layers);
-    if (!w->layers) {
-        status = sl_fail_nomem(err, "layer table", w->n_layers * sizeof *w->layers);
-        goto fail;
-    }
-    for (uint32_t layer = 0; layer < w->n_layers; layer++)
-        if ((status = sl_layer_open(&w->layers[layer], w, dir, layer, err)) < 0)
-            goto fail;
-    return 0;
-fail:
-    sl_weights_close(out);
+    if (!w->layers)
+        return sl_fail_nomem(err, "layer table", w->n_layers * sizeof *w->layers);
+    for (uint32_t layer = 0; status == 0 && layer < w->n_layers; layer++)
+        status = sl_layer_open(&w->layers[layer], w, dir, layer, err);
+    return status;
+}
+
+int sl_weights_open(struct sl_weights **out, const char *dir, bool with_mtp, struct sluice_err *err)
+{
+    int status = sl_weights_begin(out, dir, err);
+    if (status == 0 && (status = sl_weights_load(*out, dir, with_mtp, err)) < 0)
+        sl_weights_close(out);
     return status;
 }
 

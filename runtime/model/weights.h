@@ -40,7 +40,12 @@ struct sl_weights {
 int sl_weights_open(struct sl_weights **w, const char *dir, bool with_mtp, struct sluice_err *err);
 void sl_weights_close(struct sl_weights **w);
 
-/* The same without layers (n_layers is 0): manifest, configuration, embedding and head. */
+/* The same in two steps: manifest and configuration, then all weights.  W is to be closed, also
+ * after an error of the second. */
+int sl_weights_begin(struct sl_weights **w, const char *dir, struct sluice_err *err);
+int sl_weights_load(struct sl_weights *w, const char *dir, bool with_mtp, struct sluice_err *err);
+
+/* Without layers (n_layers is 0): manifest, configuration, embedding and head. */
 int sl_weights_open_head(struct sl_weights **w, const char *dir, struct sluice_err *err);
 
 /* Opens one layer (config.layers: the MTP layer) of the container DIR that W is the head of.  To be

@@ -78,23 +78,25 @@ static int open_slots(struct sl_experts *x, uint64_t largest, struct sluice_err 
 }
 
 int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_manifest *m,
-                    unsigned first, unsigned n, enum sluice_reader kind, size_t wave,
+                    unsigned first, unsigned n, const struct sl_experts_opts *opts,
                     struct sluice_err *err)
 {
+    enum sluice_reader kind = opts->reader;
     uint64_t total, largest;
     struct sl_experts *x = *out = calloc(1, sizeof *x);
     if (!x)
         return sl_fail_nomem(err, "experts", sizeof *x);
     x->first = first;
     x->n = n;
-    x->wave = sl_min(sl_max(wave, 1), SL_READS);
+    x->wave = sl_min(sl_max(opts->wave, 1), SL_READS);
     int status = open_files(x, dir, m, err);
     if (status < 0)
         goto fail;
     total = total_bytes(x, &largest);
     if (kind == SLUICE_READER_AUTO)
-        kind = !is_split(x) && total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY
-                                                                  : SLUICE_READER_PREAD;
+        kind = opts->slots == 0 && !is_split(x) && total <= sl_memory_available() / 2
+                   ? SLUICE_READER_MEMORY
+                   : SLUICE_READER_PREAD;
     x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
     if ((x->ops->needs_buffers && (status = open_slots(x, largest, err)) < 0) ||
         (status = x->ops->open(&x->reader, x->files, n, err)) < 0)

@@ -54,6 +54,17 @@ struct sl_chunk_place sl_chunk_place(const struct sl_expert_file *f, uint32_t ex
 int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chunk,
                    const uint8_t *data, struct sluice_err *err);
 
+/* The experts of several layers together. */
+struct sl_experts_sizes {
+    uint64_t bytes; /* of all experts */
+    uint64_t block; /* the largest of them; 0: none */
+    bool split;     /* in parts */
+};
+
+/* Looks at the headers of layers [first, first + n) of the container DIR. */
+int sl_experts_measure(struct sl_experts_sizes *sizes, const char *dir, const struct sl_manifest *m,
+                       unsigned first, unsigned n, struct sluice_err *err);
+
 /* ---- readers -------------------------------------------------------------------------------- */
 
 /* One expert to bring: FILE and EXPERT are set by the caller, and BUFFER (stride bytes) where the
@@ -92,13 +103,23 @@ extern const struct sl_reader_ops sl_reader_pread; /* a small pool of threads */
 
 struct sl_experts;
 
-/*
- * Opens the expert files of layers [first, first + n) of the container DIR.  KIND: the reader;
- * AUTO takes memory when all files are whole and fit in half of the RAM that is available now.  At
- * most WAVE (≤ SL_READS) blocks are lent at a time.
- */
+enum {
+    SL_STAGES = 16,    /* blocks that experts pass through: those of a prompt, and guesses */
+    SL_STAGES_MIN = 2, /* with these a prompt can be computed while it is read */
+};
+
+struct sl_experts_opts {
+    /* AUTO: with slots the best that streams; else memory when all files are whole and fit in half
+     * of the RAM that is available now. */
+    enum sluice_reader reader;
+    size_t wave;     /* most blocks lent at a time, ≤ SL_READS */
+    uint32_t slots;  /* experts kept per layer, of readers that stream */
+    unsigned stages; /* SL_STAGES_MIN to SL_STAGES, likewise */
+};
+
+/* Opens the expert files of layers [first, first + n) of the container DIR. */
 int sl_experts_open(struct sl_experts **x, const char *dir, const struct sl_manifest *m,
-                    unsigned first, unsigned n, enum sluice_reader kind, size_t wave,
+                    unsigned first, unsigned n, const struct sl_experts_opts *opts,
                     struct sluice_err *err);
 void sl_experts_close(struct sl_experts **x);
 

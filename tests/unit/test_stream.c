@@ -161,7 +161,8 @@ static struct sl_experts *open_store(unsigned first, unsigned n, enum sluice_rea
     struct sl_experts *x;
     struct sluice_err err = {0};
     if (sl_manifest_open(&m, root, &err) != 0 ||
-        sl_experts_open(&x, root, m, first, n, kind, wave, &err) != 0)
+        sl_experts_open(&x, root, m, first, n,
+                        &(struct sl_experts_opts){.reader = kind, .wave = wave}, &err) != 0)
         fail_msg("%s", err.msg);
     sl_manifest_close(&m); /* not needed any more */
     return x;
@@ -382,14 +383,18 @@ static void expect_refusal(int code, const char *part)
     for (int k = 0; k < 2; k++) {
         struct sl_experts *x;
         err = (struct sluice_err){0};
-        int status = sl_experts_open(&x, root, m, 3, 2, kinds[k], 4, &err);
+        int status = sl_experts_open(
+            &x, root, m, 3, 2, &(struct sl_experts_opts){.reader = kinds[k], .wave = 4}, &err);
         if (status != code)
             fail_msg("%d, %d wanted for %s: %s", status, code, part, err.msg);
         assert_null(x);
         assert_int_equal(err.code, code);
         expect_text(err.msg, large->name);
         expect_text(err.msg, part);
-        assert_int_equal(sl_experts_open(&x, root, m, 3, 2, kinds[k], 4, NULL), code);
+        assert_int_equal(sl_experts_open(&x, root, m, 3, 2,
+                                         &(struct sl_experts_opts){.reader = kinds[k], .wave = 4},
+                                         NULL),
+                         code);
     }
     sl_manifest_close(&m);
 }
@@ -601,7 +606,10 @@ static void leaves_nothing_behind(void **state)
     assert_int_equal(sl_manifest_open(&m, root, NULL), 0);
     for (int round = 0; round < 30; round++) { /* layer 5 does not exist: the others are closed */
         struct sl_experts *x;
-        assert_true(sl_experts_open(&x, root, m, 3, 3, kinds[round % 2], 3, NULL) < 0);
+        assert_true(
+            sl_experts_open(&x, root, m, 3, 3,
+                            &(struct sl_experts_opts){.reader = kinds[round % 2], .wave = 3},
+                            NULL) < 0);
         assert_null(x);
         assert_int_equal(entries("/proc/self/fd"), files);
     }
