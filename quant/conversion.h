@@ -6,6 +6,7 @@
 #ifndef SL_QUANT_CONVERSION_H
 #define SL_QUANT_CONVERSION_H
 
+#include <sys/types.h>
 #include <xxhash.h>
 
 #include "quant/quant.h"
@@ -171,12 +172,70 @@ int sl_writer_begin(struct sl_writer *w, const char *path, bool direct, struct s
 int sl_writer_append(struct sl_writer *w, const void *data, size_t len, struct sluice_err *err);
 int sl_writer_commit(struct sl_writer *w, struct sluice_err *err);
 
+/* ---- stripe.c: the directories that expert files are divided among --------------------------- */
+
+struct sl_stripe {
+    const char *dest;        /* the container: part 0 */
+    unsigned n_parts;        /* 1: not split */
+    char *dir[SL_PARTS_MAX]; /* of the other parts, absolute */
+    int lock[SL_PARTS_MAX];  /* those, open and locked; -1 */
+};
+
+/* Not split. */
+void sl_stripe_init(struct sl_stripe *s, const char *dest);
+
+/* Makes and locks the directories of parts 1 … in LIST, which has commas between; NULL: none.  DEST
+ * is there.  Refused: more than SL_PARTS_MAX - 1, one twice, one that holds other files. */
+int sl_stripe_open(struct sl_stripe *s, const char *list, struct sluice_err *err);
+void sl_stripe_close(struct sl_stripe *s);
+
+/* Where the files of PART are. */
+const char *sl_stripe_directory(const struct sl_stripe *s, unsigned part);
+
+/* The file itself, not the link to it. */
+int sl_stripe_path(const struct sl_stripe *s, uint32_t layer, unsigned part, char path[SL_PATH_MAX],
+                   struct sluice_err *err);
+
+/* Removes files that a killed run was writing from the directories of parts 1 …. */
+void sl_stripe_clean(const struct sl_stripe *s);
+
+/* Sees to it that the container has the link to a part that lies elsewhere. */
+int sl_stripe_link(const struct sl_stripe *s, uint32_t layer, unsigned part,
+                   struct sluice_err *err);
+
+/* Opens DIR and locks it as long as *lock is open: two writers at once would mix their files. */
+int sl_lock_directory(const char *dir, int *lock, struct sluice_err *err);
+
+/* ---- expert_writer.c: the experts of a layer, in one file or in parts ------------------------ */
+
+struct sl_expert_writer {
+    struct sl_expert_layout layout;
+    uint32_t n_experts;
+    unsigned n_parts;
+    uint64_t *checksums; /* [n_experts][chunks]; filled by the caller before commit */
+    float *errors;       /* [n_experts][2]; likewise */
+    struct sl_writer part[SL_PARTS_MAX];
+};
+
+/* RECIPE and SOURCE as for sl_writer_open(). */
+int sl_expert_writer_open(struct sl_expert_writer *w, const struct sl_expert_layout *layout,
+                          uint32_t n_experts, unsigned n_parts, const char *recipe,
+                          const char *source, struct sluice_err *err);
+void sl_expert_writer_close(struct sl_expert_writer *w);
+
+/* Makes links and creates files in the directories of S; then the blocks of all experts. */
+int sl_expert_writer_begin(struct sl_expert_writer *w, const struct sl_stripe *s, uint32_t layer,
+                           struct sluice_err *err);
+int sl_expert_writer_append(struct sl_expert_writer *w, const uint8_t *block,
+                            struct sluice_err *err);
+int sl_expert_writer_commit(struct sl_expert_writer *w, struct sluice_err *err);
+
 /* ---- plan.c: the files of a container, and what can be known before writing ------------------ */
 
 enum sl_file_kind { SL_FILE_HEAD, SL_FILE_RESIDENT, SL_FILE_EXPERTS, SL_FILE_SHARD };
 
 struct sl_plan_file {
-    char name[64];
+    char name[64]; /* of experts that are split: of the whole */
     enum sl_file_kind kind;
     uint32_t layer;        /* of a shard: its number, from 0 */
     uint64_t source_bytes; /* read from the checkpoint to make it */
@@ -231,9 +290,9 @@ extern const struct sl_maker sl_from_checkpoint;
 struct sl_target {
     const char *what; /* "a container" */
     const char *last; /* name of the file that is written last, beside those of the plan */
-    /* Bytes that write() will write. */
-    int (*measure)(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
-                   struct sluice_err *err);
+    /* Bytes that write() will write to part PART of sl_file_parts(). */
+    int (*measure)(struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                   uint64_t *bytes, struct sluice_err *err);
     int (*write)(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err);
     /* Writes the configuration and the last file; room that these may take. */
     int (*finish)(struct sl_conversion *c, struct sluice_err *err);
@@ -255,6 +314,7 @@ struct sl_conversion {
     struct sl_team team;
     const char *dest;
     int lock; /* DEST, open and locked: one conversion at a time; -1 */
+    struct sl_stripe stripe;
     char recipe[SL_DIGEST_CHARS];
     char source[SL_DIGEST_CHARS];
     struct sl_plan plan;
@@ -309,12 +369,21 @@ int sl_conversion_run(struct sl_conversion *c, struct sl_quantize_report *report
                       struct sluice_err *err);
 void sl_conversion_close(struct sl_conversion *c);
 
+/* files.c.  Files that one of the plan is written to: its parts, or 1. */
+unsigned sl_file_parts(const struct sl_conversion *c, const struct sl_plan_file *file);
+
+/* files.c.  The name in the container of part PART, and the file itself. */
+void sl_file_name(const struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                  char name[64]);
+int sl_file_path(const struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                 char path[SL_PATH_MAX], struct sluice_err *err);
+
 /* files.c.  Writes one file of the plan. */
 int sl_write_file(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err);
 
-/* files.c.  Bytes that sl_write_file() will write; for `reference`, reads the scales. */
-int sl_measure_file(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
-                    struct sluice_err *err);
+/* files.c.  Bytes that sl_write_file() will write to PART; for `reference`, reads the scales. */
+int sl_measure_file(struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                    uint64_t *bytes, struct sluice_err *err);
 
 /* finish.c.  True for the name of a file that is copied as it is. */
 bool sl_is_copied(const char *name);
@@ -330,7 +399,29 @@ int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err);
 /* finish.c.  Bytes that sluice.json may take, generously. */
 uint64_t sl_manifest_room(const struct sl_conversion *c);
 
-/* room.c.  SLUICE_ENOSPC when the drive cannot hold what is left to write. */
+/* room.c.  What a stripe's directories have free and will need, by file system. */
+struct sl_room {
+    unsigned n;
+    struct sl_room_drive {
+        dev_t device;
+        const char *dir; /* the first on it */
+        uint64_t block;  /* what the file system hands out */
+        uint64_t free;
+        int64_t grown; /* by the files so far; what they replace is subtracted */
+        int64_t need;  /* at the worst moment: a file is complete before the old one goes */
+    } drives[SL_PARTS_MAX];
+    unsigned of[SL_PARTS_MAX]; /* part → drive */
+};
+void sl_room_open(struct sl_room *r, const struct sl_stripe *s);
+
+/* A file of BYTES comes to the directory of PART; one that takes BLOCKS bytes goes. */
+void sl_room_add(struct sl_room *r, unsigned part, uint64_t bytes);
+void sl_room_remove(struct sl_room *r, unsigned part, uint64_t blocks);
+
+/* SLUICE_ENOSPC when a drive cannot hold what WHAT ("what is left to write") needs. */
+int sl_room_verdict(const struct sl_room *r, const char *what, struct sluice_err *err);
+
+/* room.c.  SLUICE_ENOSPC when a drive cannot hold what is left to write. */
 int sl_room_check(struct sl_conversion *c, struct sluice_err *err);
 
 /* room.c.  Completes the message of a write that found the drive full while file FROM of the plan

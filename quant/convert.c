@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -215,14 +214,16 @@ static int check_manifest(const struct sl_conversion *c, struct sl_manifest **m,
 
 /* True when the file has the bytes that were written: as the manifest M says, if there is one, else
  * as far as its own checksums go. */
-static bool is_intact(const struct sl_conversion *c, const char *name, const struct sl_manifest *m)
+static bool is_intact(const struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                      const struct sl_manifest *m)
 {
-    const struct sl_manifest_file *entry = m ? sl_manifest_find(m, name) : NULL;
-    char path[SL_PATH_MAX];
+    char name[64], path[SL_PATH_MAX];
     struct sluice_err ignored;
     struct stat info;
     uint64_t hash;
-    if (sl_path_join(path, c->dest, name, &ignored) < 0)
+    sl_file_name(c, file, part, name);
+    const struct sl_manifest_file *entry = m ? sl_manifest_find(m, name) : NULL;
+    if (sl_file_path(c, file, part, path, &ignored) < 0)
         return false;
     if (!entry)
         return sl_tensors_check(path, &ignored) == 0;
@@ -230,17 +231,15 @@ static bool is_intact(const struct sl_conversion *c, const char *name, const str
            sl_file_hash(path, &hash, &ignored) == 0 && hash == entry->xxh3;
 }
 
-/* Marks FILE complete when DEST has it, intact or not; refuses one of another conversion. */
-static int check_origin(const struct sl_conversion *c, struct sl_plan_file *file,
+/* True in *there when there is a file at PATH, intact or not; refuses one of another conversion. */
+static int check_origin(const struct sl_conversion *c, const char *path, bool *there,
                         struct sluice_err *err)
 {
-    char path[SL_PATH_MAX];
     struct sl_safetensors *st = NULL;
     struct sluice_err ignored;
-    int status = sl_path_join(path, c->dest, file->name, err);
-    if (status < 0)
-        return status;
-    if (!sl_file_exists(path) || sl_safetensors_open(&st, path, &ignored) < 0)
+    int status = 0;
+    *there = sl_file_exists(path) && sl_safetensors_open(&st, path, &ignored) == 0;
+    if (!*there)
         return 0;
     const char *recipe = sl_safetensors_meta(st, "recipe");
     const char *source = sl_safetensors_meta(st, "source");
@@ -249,7 +248,23 @@ static int check_origin(const struct sl_conversion *c, struct sl_plan_file *file
     else if (!recipe || strcmp(recipe, c->recipe) != 0)
         status = refuse(path, "with another profile or other options", err);
     sl_safetensors_close(&st);
-    file->complete = status == 0;
+    return status;
+}
+
+/* FILE is complete when all its parts are there. */
+static int check_parts(const struct sl_conversion *c, struct sl_plan_file *file,
+                       struct sluice_err *err)
+{
+    char path[SL_PATH_MAX];
+    int status = 0;
+    file->complete = true;
+    for (unsigned p = 0; status == 0 && p < sl_file_parts(c, file); p++) {
+        bool there = false;
+        status = sl_file_path(c, file, p, path, err);
+        if (status == 0)
+            status = check_origin(c, path, &there, err);
+        file->complete = file->complete && there;
+    }
     return status;
 }
 
@@ -264,12 +279,13 @@ static int check_files(struct sl_conversion *c, bool *finished, struct sluice_er
     int status = check_manifest(c, &m, err);
     *finished = status == 0 && m && has_all_files(c, m);
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
-        status = check_origin(c, &c->plan.files[i], err);
+        status = check_parts(c, &c->plan.files[i], err);
         *finished = *finished && c->plan.files[i].complete;
     }
     for (size_t i = 0; status == 0 && !*finished && i < c->plan.n_files; i++) {
         struct sl_plan_file *f = &c->plan.files[i];
-        f->complete = f->complete && is_intact(c, f->name, m);
+        for (unsigned p = 0; p < sl_file_parts(c, f); p++)
+            f->complete = f->complete && is_intact(c, f, p, m);
     }
     sl_manifest_close(&m);
     return status;
@@ -291,27 +307,34 @@ int sl_open_source(struct sl_conversion *c, struct sl_checkpoint **checkpoint, c
     return digest_source(c, err);
 }
 
-/* Two conversions at once would mix their files. */
-static int lock_dest(struct sl_conversion *c, struct sluice_err *err)
-{
-    c->lock = open(c->dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (c->lock < 0)
-        return sl_fail_errno(err, SLUICE_EIO, errno, "cannot open %s", c->dest);
-    if (flock(c->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-        return 0; /* a file system without locks: nobody else can be told */
-    return sl_fail(err, SLUICE_EARG,
-                   "%s: another conversion is writing there; wait for it, or "
-                   "choose another directory",
-                   c->dest);
-}
-
 /* True for the name of a file that is made here, not copied. */
 static bool in_plan(const struct sl_conversion *c, const char *name)
 {
     for (size_t i = 0; i < c->plan.n_files; i++)
-        if (strcmp(c->plan.files[i].name, name) == 0)
-            return true;
+        for (unsigned p = 0; p < sl_file_parts(c, &c->plan.files[i]); p++) {
+            char known[64];
+            sl_file_name(c, &c->plan.files[i], p, known);
+            if (strcmp(known, name) == 0)
+                return true;
+        }
     return strcmp(name, c->target->last) == 0;
+}
+
+/* True for the experts of a layer of the plan, whole or a part, in another division. */
+static bool is_split_otherwise(const struct sl_conversion *c, const char *name)
+{
+    char known[64];
+    for (size_t i = 0; i < c->plan.n_files; i++) {
+        const struct sl_plan_file *f = &c->plan.files[i];
+        bool found = f->kind == SL_FILE_EXPERTS && strcmp(name, f->name) == 0;
+        for (unsigned p = 0; f->kind == SL_FILE_EXPERTS && p < SL_PARTS_MAX; p++) {
+            sl_experts_part_file(known, f->layer, p, SL_PARTS_MAX);
+            found = found || strcmp(name, known) == 0;
+        }
+        if (found)
+            return !in_plan(c, name);
+    }
+    return false;
 }
 
 /* Cuts ".part" off NAME; false when it has none. */
@@ -331,7 +354,7 @@ static bool cut_part(char *name)
 static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
 {
     bool ours = false;
-    char stranger[256] = "";
+    char stranger[256] = "", split[256] = "";
     struct dirent *entry;
     DIR *dir = opendir(c->dest);
     if (!dir)
@@ -344,8 +367,15 @@ static int check_dest(const struct sl_conversion *c, struct sluice_err *err)
             ours = true;
         else if (entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0)
             snprintf(stranger, sizeof stranger, "%s", entry->d_name);
+        if (is_split_otherwise(c, name))
+            snprintf(split, sizeof split, "%s", name);
     }
     closedir(dir);
+    if (split[0])
+        return sl_fail(err, SLUICE_EARG,
+                       "%s: %s was made with another --stripe than that of this command; give the "
+                       "same, or change a container that is complete with sluice stripe",
+                       c->dest, split);
     if (ours || !stranger[0])
         return 0;
     return sl_fail(err, SLUICE_EARG, "%s: not empty (%s …) and not %s; choose another directory",
@@ -365,15 +395,18 @@ static void remove_parts(const struct sl_conversion *c)
     }
     if (dir)
         closedir(dir);
+    sl_stripe_clean(&c->stripe);
 }
 
 static int open_dest(struct sl_conversion *c, bool *finished, struct sluice_err *err)
 {
     int status = sl_make_directory(c->dest, err);
     if (status == 0)
-        status = lock_dest(c, err);
+        status = sl_lock_directory(c->dest, &c->lock, err);
     if (status == 0)
         status = check_not_source(c, err);
+    if (status == 0)
+        status = sl_stripe_open(&c->stripe, c->opts->stripe, err);
     if (status == 0)
         status = check_dest(c, err);
     if (status == 0)
@@ -399,7 +432,10 @@ static int write_files(struct sl_conversion *c, bool finished, struct sl_quantiz
         if (f->complete) {
             report->files_resumed++;
             c->file = f->name;
-            status = sl_conversion_progress(c, f->source_bytes, err);
+            for (unsigned p = 1; status == 0 && p < sl_file_parts(c, f); p++)
+                status = sl_stripe_link(&c->stripe, f->layer, p, err);
+            if (status == 0)
+                status = sl_conversion_progress(c, f->source_bytes, err);
             continue;
         }
         status = c->target->write(c, f, err);
@@ -463,6 +499,7 @@ int sl_conversion_open(struct sl_conversion *c, const char *profile, struct slui
 {
     const struct sl_rung *rung = sl_rung_chosen(err);
     c->lock = -1;
+    sl_stripe_init(&c->stripe, c->dest);
     c->team = sl_team_make(c->opts->threads);
     c->fitting.fast = c->opts->fast;
     if (!rung || !(c->profile = sl_profile_find(profile ? profile : "quality", err)))
@@ -485,6 +522,7 @@ void sl_conversion_close(struct sl_conversion *c)
 {
     if (c->lock >= 0)
         close(c->lock);
+    sl_stripe_close(&c->stripe);
     sl_plan_close(&c->plan);
     free(c->raw.data);
     free(c->packed.data);

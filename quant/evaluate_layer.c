@@ -21,7 +21,8 @@ int sl_evaluate_open_experts(struct sl_evaluation *e, uint32_t layer)
     struct sl_experts **made = &e->stream[SL_REFERENCE].experts;
     struct sl_experts **read = &e->stream[SL_CANDIDATE].experts;
     struct sl_expert_source source;
-    const struct sl_experts_opts opts = {.wave = CANDIDATE_WAVE};
+    /* Each expert is wanted once: slots for a wave, and none that keep anything. */
+    const struct sl_experts_opts opts = {.wave = CANDIDATE_WAVE, .slots = CANDIDATE_WAVE};
     if (!sl_layer_is_moe(sl_config_of(e), layer))
         return 0;
     int status = sl_reference_experts(&e->reference, layer, &source, e->err);

@@ -161,11 +161,14 @@ static void close_resident(struct resident *r)
 }
 
 static int write_resident(struct sl_conversion *c, const struct sl_plan_file *file,
-                          const char *path, struct sluice_err *err)
+                          struct sluice_err *err)
 {
     static tensor_fn *const write[N_PARTS] = {write_matrix, write_embedding, write_vector};
     struct resident r = {.c = c, .file = file, .err = err};
+    char path[SL_PATH_MAX];
     int status = declare_resident(&r);
+    if (status == 0)
+        status = sl_path_join(path, c->dest, file->name, err);
     if (status == 0)
         status = sl_writer_begin(&r.writer, path, false, err);
     if (status == 0)
@@ -192,12 +195,9 @@ static int measure_resident(struct sl_conversion *c, const struct sl_plan_file *
 struct experts {
     struct sl_conversion *c;
     const struct sl_plan_file *file;
-    struct sl_expert_layout layout;
-    struct sl_writer writer;
-    uint8_t *block;      /* one expert */
-    uint64_t *checksums; /* [experts][chunks] */
-    float *errors;       /* [experts][2] */
-    size_t expert;       /* whose chunks are being hashed */
+    struct sl_expert_writer writer;
+    uint8_t *block; /* one expert */
+    size_t expert;  /* whose chunks are being hashed */
 };
 
 int sl_choose_layout(const struct sl_conversion *c, uint32_t layer, struct sl_expert_layout *layout,
@@ -214,122 +214,112 @@ int sl_choose_layout(const struct sl_conversion *c, uint32_t layer, struct sl_ex
 
 static int declare_experts(struct experts *e, struct sluice_err *err)
 {
-    uint64_t n = e->c->config.experts;
-    uint64_t block[2] = {n, e->layout.stride}, sums[2] = {n, e->layout.chunks}, errors[2] = {n, 2};
-    char gate_up[256], down[256], offset[32];
-    sl_packing_print(&e->layout.gate_up, gate_up);
-    sl_packing_print(&e->layout.down, down);
-    snprintf(offset, sizeof offset, "%llu", (unsigned long long)e->layout.down_offset);
-    struct sl_writer *w = &e->writer;
-    int status = sl_writer_open(w, e->c->recipe, e->c->source, err);
-    if (status == 0)
-        status = sl_writer_meta(w, "pack:", "gate_up", gate_up, err);
-    if (status == 0)
-        status = sl_writer_meta(w, "pack:", "down", down, err);
-    if (status == 0)
-        status = sl_writer_meta(w, "down_offset", "", offset, err);
-    if (status == 0)
-        status = sl_writer_add(w, "experts", SL_U8, 2, block, false, err);
-    if (status == 0)
-        status = sl_writer_add(w, "checksums", SL_U64, 2, sums, true, err);
-    return status < 0 ? status : sl_writer_add(w, "errors", SL_F32, 2, errors, true, err);
+    struct sl_conversion *c = e->c;
+    struct sl_expert_layout layout;
+    int status = sl_choose_layout(c, e->file->layer, &layout, err);
+    return status < 0 ? status
+                      : sl_expert_writer_open(&e->writer, &layout, c->config.experts,
+                                              c->stripe.n_parts, c->recipe, c->source, err);
 }
 
 static void hash_chunks(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const struct experts *e = arg;
+    const struct sl_expert_layout *layout = &e->writer.layout;
     (void)thread;
-    for (size_t i = begin; i < end; i++) {
-        uint64_t offset = i * SL_CHUNK_BYTES;
-        e->checksums[e->expert * e->layout.chunks + i] = sl_hash(
-            e->block + offset, sl_min(SL_CHUNK_BYTES, e->layout.stride - offset));
-    }
+    for (size_t i = begin; i < end; i++)
+        e->writer.checksums[e->expert * layout->chunks + i] = sl_hash(e->block + i * SL_CHUNK_BYTES,
+                                                                      sl_chunk_length(layout, i));
 }
 
 static int write_expert(struct experts *e, uint32_t expert, struct sluice_err *err)
 {
     struct sl_conversion *c = e->c;
+    const struct sl_expert_layout *layout = &e->writer.layout;
     struct sl_error gate_up, down;
-    int status = c->make->matrix(c, SL_EXPERT_GATE_UP, e->file->layer, expert, &e->layout.gate_up,
+    int status = c->make->matrix(c, SL_EXPERT_GATE_UP, e->file->layer, expert, &layout->gate_up,
                                  NULL, e->block, &gate_up, err);
     if (status == 0)
-        status = c->make->matrix(c, SL_EXPERT_DOWN, e->file->layer, expert, &e->layout.down, NULL,
-                                 e->block + e->layout.down_offset, &down, err);
+        status = c->make->matrix(c, SL_EXPERT_DOWN, e->file->layer, expert, &layout->down, NULL,
+                                 e->block + layout->down_offset, &down, err);
     if (status < 0)
         return status;
-    e->errors[2 * expert] = (float)sl_error_relative(&gate_up);
-    e->errors[2 * expert + 1] = (float)sl_error_relative(&down);
+    e->writer.errors[2 * expert] = (float)sl_error_relative(&gate_up);
+    e->writer.errors[2 * expert + 1] = (float)sl_error_relative(&down);
     e->expert = expert;
-    sl_team_run(&c->team, e->layout.chunks, 1, hash_chunks, e);
-    return sl_writer_append(&e->writer, e->block, e->layout.stride, err);
+    sl_team_run(&c->team, layout->chunks, 1, hash_chunks, e);
+    return sl_expert_writer_append(&e->writer, e->block, err);
 }
 
-static int allocate_experts(struct experts *e, struct sluice_err *err)
+static int allocate_block(struct experts *e, struct sluice_err *err)
 {
-    size_t n = e->c->config.experts;
-    e->block = calloc(1, e->layout.stride); /* what lies between the panels stays zero */
-    e->checksums = calloc(n * e->layout.chunks, sizeof *e->checksums);
-    e->errors = calloc(n * 2, sizeof *e->errors);
-    if (e->block && e->checksums && e->errors)
-        return 0;
-    return sl_fail_nomem(err, "one expert", e->layout.stride);
+    uint64_t stride = e->writer.layout.stride;
+    e->block = calloc(1, stride); /* what lies between the panels stays zero */
+    return e->block ? 0 : sl_fail_nomem(err, "one expert", stride);
 }
 
-static int write_experts(struct sl_conversion *c, const struct sl_plan_file *file, const char *path,
+static int write_experts(struct sl_conversion *c, const struct sl_plan_file *file,
                          struct sluice_err *err)
 {
-    struct experts e = {.c = c, .file = file, .writer.file.fd = -1};
-    size_t n = c->config.experts;
-    int status = sl_choose_layout(c, file->layer, &e.layout, err);
+    struct experts e = {.c = c, .file = file};
+    int status = declare_experts(&e, err);
     if (status == 0)
-        status = allocate_experts(&e, err);
+        status = allocate_block(&e, err);
     if (status == 0)
-        status = declare_experts(&e, err);
-    if (status == 0)
-        status = sl_writer_begin(&e.writer, path, true, err);
-    for (uint32_t i = 0; status == 0 && i < n; i++)
+        status = sl_expert_writer_begin(&e.writer, &c->stripe, file->layer, err);
+    for (uint32_t i = 0; status == 0 && i < c->config.experts; i++)
         status = write_expert(&e, i, err);
     if (status == 0)
-        status = sl_writer_append(&e.writer, e.checksums, n * e.layout.chunks * sizeof *e.checksums,
-                                  err);
-    if (status == 0)
-        status = sl_writer_append(&e.writer, e.errors, n * 2 * sizeof *e.errors, err);
-    if (status == 0)
-        status = sl_writer_commit(&e.writer, err);
-    sl_writer_close(&e.writer);
+        status = sl_expert_writer_commit(&e.writer, err);
+    sl_expert_writer_close(&e.writer);
     free(e.block);
-    free(e.checksums);
-    free(e.errors);
     return status;
 }
 
-static int measure_experts(struct sl_conversion *c, const struct sl_plan_file *file,
+static int measure_experts(struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
                            uint64_t *bytes, struct sluice_err *err)
 {
-    struct experts e = {.c = c, .file = file, .writer.file.fd = -1};
-    int status = sl_choose_layout(c, file->layer, &e.layout, err);
+    struct experts e = {.c = c, .file = file};
+    int status = declare_experts(&e, err);
     if (status == 0)
-        status = declare_experts(&e, err);
-    if (status == 0)
-        status = sl_writer_measure(&e.writer, bytes, err);
-    sl_writer_close(&e.writer);
+        status = sl_writer_measure(&e.writer.part[part], bytes, err);
+    sl_expert_writer_close(&e.writer);
     return status;
 }
 
-int sl_measure_file(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
-                    struct sluice_err *err)
+/* ---- any of them ----------------------------------------------------------------------------- */
+
+unsigned sl_file_parts(const struct sl_conversion *c, const struct sl_plan_file *file)
 {
-    return file->kind == SL_FILE_EXPERTS ? measure_experts(c, file, bytes, err)
+    return file->kind == SL_FILE_EXPERTS ? c->stripe.n_parts : 1;
+}
+
+void sl_file_name(const struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                  char name[64])
+{
+    if (file->kind == SL_FILE_EXPERTS)
+        sl_experts_part_file(name, file->layer, part, c->stripe.n_parts);
+    else
+        snprintf(name, 64, "%s", file->name);
+}
+
+int sl_file_path(const struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                 char path[SL_PATH_MAX], struct sluice_err *err)
+{
+    return file->kind == SL_FILE_EXPERTS ? sl_stripe_path(&c->stripe, file->layer, part, path, err)
+                                         : sl_path_join(path, c->dest, file->name, err);
+}
+
+int sl_measure_file(struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                    uint64_t *bytes, struct sluice_err *err)
+{
+    return file->kind == SL_FILE_EXPERTS ? measure_experts(c, file, part, bytes, err)
                                          : measure_resident(c, file, bytes, err);
 }
 
 int sl_write_file(struct sl_conversion *c, const struct sl_plan_file *file, struct sluice_err *err)
 {
-    char path[SL_PATH_MAX];
-    int status = sl_path_join(path, c->dest, file->name, err);
-    if (status < 0)
-        return status;
     c->file = file->name;
-    return file->kind == SL_FILE_EXPERTS ? write_experts(c, file, path, err)
-                                         : write_resident(c, file, path, err);
+    return file->kind == SL_FILE_EXPERTS ? write_experts(c, file, err)
+                                         : write_resident(c, file, err);
 }

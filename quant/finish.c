@@ -157,7 +157,7 @@ static int add_errors(const struct sl_conversion *c, json_t *errors,
 {
     struct sl_safetensors *st = NULL;
     char path[SL_PATH_MAX];
-    int status = sl_path_join(path, c->dest, file->name, err);
+    int status = sl_file_path(c, file, 0, path, err);
     if (status == 0)
         status = sl_safetensors_open(&st, path, err);
     if (status == 0)
@@ -220,9 +220,14 @@ int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err)
         free(names[i]);
     }
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
-        status = add_file(c, files, c->plan.files[i].name, err);
+        const struct sl_plan_file *f = &c->plan.files[i];
+        for (unsigned p = 0; status == 0 && p < sl_file_parts(c, f); p++) {
+            char name[64];
+            sl_file_name(c, f, p, name);
+            status = add_file(c, files, name, err);
+        }
         if (status == 0)
-            status = add_errors(c, errors, &c->plan.files[i], err);
+            status = add_errors(c, errors, f, err);
         if (status == 0)
             status = sl_conversion_progress(c, 0, err);
     }

@@ -14,6 +14,8 @@ struct sl_quantize_opts {
     const char *profile; /* NULL: "quality" */
     unsigned threads;    /* 0: every processor this process may use */
     bool fast;           /* plain absmax scales, no search */
+    /* Directories of parts 1 … of the expert files, commas between; NULL: the files are whole. */
+    const char *stripe;
     void *user;
     /* Bytes of the checkpoint converted so far; a non-zero return stops with SLUICE_ECANCELLED,
      * leaving whole files that the next call continues from. */
@@ -35,7 +37,8 @@ struct sl_quantize_report {
  * renamed; sluice.json comes last.  Running again after any interruption continues with the first
  * missing or damaged file.  Refused before anything is written: a drive without room for the rest
  * (SLUICE_ENOSPC), a DEST of another source or recipe, one that another conversion is writing, and
- * one that is neither empty nor a container.  The output does not depend on the number of threads.
+ * one that is neither empty nor a container; likewise the directories of parts, which have nothing
+ * else in them.  The output does not depend on the number of threads.
  */
 int sl_quantize(const char *source, const char *dest, const struct sl_quantize_opts *opts,
                 struct sl_quantize_report *report, struct sluice_err *err);

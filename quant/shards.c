@@ -195,8 +195,8 @@ static int count_weights(void *arg, const struct tensor *t)
     return 0;
 }
 
-static int measure_shard(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
-                         struct sluice_err *err);
+static int measure_shard(struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                         uint64_t *bytes, struct sluice_err *err);
 
 static int plan_shards(struct shards *k, struct sluice_err *err)
 {
@@ -210,7 +210,7 @@ static int plan_shards(struct shards *k, struct sluice_err *err)
         struct sl_plan_file *f = &plan->files[i];
         *f = (struct sl_plan_file){.kind = SL_FILE_SHARD, .layer = i};
         snprintf(f->name, sizeof f->name, "model-%05u-of-%05u.safetensors", i + 1, n);
-        int status = measure_shard(&k->c, f, &f->source_bytes, err);
+        int status = measure_shard(&k->c, f, 0, &f->source_bytes, err);
         if (status < 0)
             return status;
         each_tensor(k, i, count_weights, plan);
@@ -326,10 +326,11 @@ static int declare_shard(struct making *m, uint32_t shard)
     return status < 0 ? status : each_tensor(k, shard, declare_tensor, m);
 }
 
-static int measure_shard(struct sl_conversion *c, const struct sl_plan_file *file, uint64_t *bytes,
-                         struct sluice_err *err)
+static int measure_shard(struct sl_conversion *c, const struct sl_plan_file *file, unsigned part,
+                         uint64_t *bytes, struct sluice_err *err)
 {
     struct making m = {.k = shards_of(c), .err = err};
+    (void)part;
     int status = declare_shard(&m, file->layer);
     if (status == 0)
         status = sl_writer_measure(&m.writer, bytes, err);

@@ -137,7 +137,7 @@ static int add_file(struct sl_sizes *s, struct sl_conversion *c, const struct sl
 {
     bool experts = file->kind == SL_FILE_EXPERTS;
     uint64_t bytes;
-    int status = sl_measure_file(c, file, &bytes, err);
+    int status = sl_measure_file(c, file, 0, &bytes, err);
     if (status < 0)
         return status;
     if (file->kind == SL_FILE_HEAD)

@@ -215,7 +215,7 @@ static int measure(struct sl_conversion *c, struct sluice_err *err)
 {
     for (size_t i = 0; i < c->plan.n_files; i++) {
         struct sl_plan_file *f = &c->plan.files[i];
-        int status = sl_measure_file(c, f, &f->source_bytes, err);
+        int status = sl_measure_file(c, f, 0, &f->source_bytes, err);
         if (status < 0)
             return status;
         c->plan.source_bytes += f->source_bytes;

@@ -10,7 +10,7 @@
 
 static int check_opts(const struct sluice_engine_opts *opts, struct sluice_err *err)
 {
-    if ((unsigned)opts->reader > SLUICE_READER_PREAD)
+    if ((unsigned)opts->reader > SLUICE_READER_URING)
         return sl_fail(err, SLUICE_EARG, "reader %d; SLUICE_READER_… wanted", (int)opts->reader);
     if ((unsigned)opts->load > SLUICE_LOAD_COPY)
         return sl_fail(err, SLUICE_EARG, "load %d; SLUICE_LOAD_… wanted", (int)opts->load);

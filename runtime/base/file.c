@@ -248,3 +248,20 @@ int sl_file_replace(const char *path, const void *data, size_t len, struct sluic
     sl_newfile_close(&f);
     return status;
 }
+
+int sl_link_replace(const char *path, const char *target, struct sluice_err *err)
+{
+    char temporary[SL_PATH_MAX + 16], found[SL_PATH_MAX];
+    ssize_t n = readlink(path, found, sizeof found);
+    if (n > 0 && (size_t)n == strlen(target) && memcmp(found, target, (size_t)n) == 0)
+        return 0;
+    snprintf(temporary, sizeof temporary, "%s.part", path);
+    unlink(temporary);
+    if (symlink(target, temporary) != 0 || rename(temporary, path) != 0) {
+        int failed = errno;
+        unlink(temporary);
+        return sl_fail_errno(err, SLUICE_EIO, failed, "cannot make the link %s to %s", path,
+                             target);
+    }
+    return sync_parent(path, err);
+}

@@ -61,4 +61,7 @@ void sl_newfile_close(struct sl_newfile *f);
 /* Writes DATA as the whole of PATH, atomically and durably. */
 int sl_file_replace(const char *path, const void *data, size_t len, struct sluice_err *err);
 
+/* Makes PATH a symbolic link to TARGET, there or not, atomically and durably. */
+int sl_link_replace(const char *path, const char *target, struct sluice_err *err);
+
 #endif

@@ -11,7 +11,7 @@
 enum { MAX_PROFILES = 16 };
 
 struct quantize_options {
-    const char *source, *dest;
+    const char *source, *dest, *stripe;
     int profile;
     size_t threads;
     bool fast, json;
@@ -33,6 +33,9 @@ static const struct sl_option rows[] = {
     {.name = "fast", SL_FIELD(SL_FLAG, struct quantize_options, fast),
      .help = "Scales from the largest value, without search: quicker and clearly worse",
      .group = "Conversion"},
+    {.name = "stripe", SL_FIELD(SL_STRING, struct quantize_options, stripe),
+     .value = "DIR2[,DIR3…]", .group = "Conversion",
+     .help = "Divide every expert file among DST and these directories, one per drive"},
     {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, struct quantize_options, threads),
      .value = "N", .fallback = "0", .low = 0, .high = 4096,
      .help = "Threads; 0: one per processor; the output does not depend on it",
@@ -47,6 +50,7 @@ static const char *const examples[] = {
     "sluice quantize DeepSeek-V3.2 /models/v32-quality",
     "sluice quantize ~/.cache/huggingface/hub/models--deepseek-ai--DeepSeek-V3.2 /models/v32 "
     "--profile balanced",
+    "sluice quantize DeepSeek-V3.2 /nvme0/v32 --stripe /nvme1/v32,/nvme2/v32",
     NULL,
 };
 
@@ -100,6 +104,7 @@ int sl_verb_quantize(int argc, char **argv)
         .profile = profile_names[o.profile],
         .threads = (unsigned)o.threads,
         .fast = o.fast,
+        .stripe = o.stripe,
         .user = &progress,
         .progress = show_progress,
     };
