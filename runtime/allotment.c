@@ -17,24 +17,6 @@ static int check_opts(const struct sluice_engine_opts *opts, struct sluice_err *
     return 0;
 }
 
-/* Bytes of the files of weights that every token needs; those that are missing are found later. */
-static uint64_t resident_bytes(const struct sl_weights *w, bool mtp)
-{
-    const struct sl_config *c = &w->config;
-    uint64_t bytes = 0;
-    char name[64] = SL_HEAD_FILE;
-    for (uint32_t layer = 0;; layer++) {
-        const struct sl_manifest_file *f = sl_manifest_find(w->manifest, name);
-        bytes += f ? f->bytes : 0;
-        if (layer < c->layers)
-            sl_resident_file(name, layer);
-        else if (layer == c->layers && mtp)
-            sl_mtp_file(name, layer);
-        else
-            return bytes;
-    }
-}
-
 static int measure(struct sl_needs *needs, const struct sl_sizing *sizing,
                    const struct sl_weights *w, const char *dir, struct sluice_err *err)
 {
@@ -45,7 +27,7 @@ static int measure(struct sl_needs *needs, const struct sl_sizing *sizing,
     int status = sl_experts_measure(&sizes, dir, w->manifest, c->dense_layers, moe, err);
     if (status == 0)
         status = sl_session_measure(&needs->session, sizing, err);
-    needs->resident = resident_bytes(w, sizing->mtp);
+    needs->resident = sl_weights_bytes(w, sizing->mtp);
     needs->experts = sizes.bytes;
     needs->block = sizes.block;
     needs->split = sizes.split;

@@ -45,6 +45,18 @@ static int open_experts(sluice_engine *e, struct sluice_err *err)
     return status;
 }
 
+static int load_weights(sluice_engine *e, const struct sluice_engine_opts *opts,
+                        struct sluice_err *err)
+{
+    const struct sl_load_opts load = {
+        .mtp = opts->mtp != 0,
+        .copy = e->memory.load == SLUICE_LOAD_COPY,
+        .user = opts->user,
+        .progress = opts->progress,
+    };
+    return sl_weights_load(e->weights, e->dir, &load, err);
+}
+
 static int open_tokenizer(sluice_engine *e, struct sluice_err *err)
 {
     char path[SL_PATH_MAX];
@@ -88,7 +100,7 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
     if (status == 0)
         status = sl_engine_plan(&e->memory, e->weights, dir, opts, err);
     if (status == 0)
-        status = sl_weights_load(e->weights, dir, opts->mtp != 0, err);
+        status = load_weights(e, opts, err);
     if (status == 0)
         status = open_experts(e, err);
     if (status == 0)

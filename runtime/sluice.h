@@ -90,6 +90,9 @@ enum sluice_load {
 
 struct sluice_session_opts;
 
+/* DONE of TOTAL bytes of weights are loaded.  A non-zero return stops with SLUICE_ECANCELLED. */
+typedef int sluice_loading_fn(void *user, uint64_t done, uint64_t total);
+
 struct sluice_engine_opts {
     unsigned threads;          /* 0: one per processor; at most that or 16, if more */
     enum sluice_reader reader; /* how routed experts reach memory */
@@ -102,6 +105,8 @@ struct sluice_engine_opts {
     uint64_t memory;
     /* The session that memory is kept for, at most the model's own context; NULL: a default one. */
     const struct sluice_session_opts *session;
+    void *user;
+    sluice_loading_fn *progress; /* after each file; NULL: none */
 };
 
 /* How an engine divides memory, in bytes. */
