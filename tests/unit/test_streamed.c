@@ -4,6 +4,10 @@
  * the bytes are those of the file; what is held is not read again; nothing is left behind by asks
  * that are cancelled or fail.  And when guessing pays.
  */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
