@@ -114,6 +114,7 @@ cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAG
 cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 scratch = tests/unit/scratch.h tests/unit/scratch.c
 stores = $(scratch) tests/unit/stores.h tests/unit/stores.c tests/unit/open_experts.h
+confine = tests/unit/confine.h tests/unit/confine.c
 
 tests_unit_test_behind_SOURCES = tests/unit/test_behind.c $(scratch)
 tests_unit_test_behind_CPPFLAGS = $(cmocka_cppflags)
@@ -130,7 +131,7 @@ tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
 tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch)
+tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch) $(confine)
 tests_unit_test_drive_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_drive_LDADD = libtools.la libbase.la $(cmocka_libs)
 
@@ -187,7 +188,7 @@ tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch)
+tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch) $(confine)
 tests_unit_test_reader_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_reader_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
 
