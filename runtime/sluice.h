@@ -186,7 +186,8 @@ enum sluice_multiplier {
 
 struct sluice_session_opts {
     size_t context;                    /* tokens to make room for; 0: the model's own limit */
-    size_t chunk;                      /* most tokens computed in one pass; 0: 512 */
+    size_t chunk;                      /* most tokens that scratch is made for; 0: 512 */
+    size_t span;                       /* most tokens for which an expert is read once; 0: chunk */
     enum sluice_cache_type kv;         /* latent KV cache */
     enum sluice_cache_type index;      /* keys of the lightning indexer */
     int dense;                         /* non-zero: attend to every key, ignore the indexer */

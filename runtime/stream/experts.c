@@ -116,6 +116,11 @@ const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, uns
     return &x->files[layer - x->first].layout;
 }
 
+bool sl_experts_has(const struct sl_experts *x, unsigned layer)
+{
+    return layer >= x->first && layer - x->first < x->n;
+}
+
 uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer)
 {
     return x->files[layer - x->first].n_experts;

@@ -177,10 +177,11 @@ static void collect_stages(struct sl_streamed *s)
     }
 }
 
-static struct stage *free_stage(struct sl_streamed *s)
+/* A free stage, if more than SPARE are free. */
+static struct stage *free_stage(struct sl_streamed *s, unsigned spare)
 {
     for (unsigned i = 0; i < s->n_stages; i++)
-        if (!s->stages[i].fetch)
+        if (!s->stages[i].fetch && spare-- == 0)
             return &s->stages[i];
     return NULL;
 }
@@ -287,7 +288,7 @@ static bool begin_in_slot(struct sl_streamed *s, struct wanted *w, uint32_t expe
 static bool begin_in_stage(struct sl_streamed *s, struct wanted *w, uint32_t expert)
 {
     if (!w->stage) {
-        struct stage *g = free_stage(s);
+        struct stage *g = free_stage(s, 0);
         if (!g)
             return false;
         g->layer = s->layer;
@@ -549,13 +550,14 @@ static bool guessed(const struct sl_streamed *s, unsigned layer, uint32_t expert
     return false;
 }
 
+/* One stage stays free: guesses for experts that come late in order must not keep out the first. */
 void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *ids, size_t n,
                         double cost)
 {
     struct stage *g;
     s->spent += cost;
     collect_stages(s);
-    for (size_t i = 0; i < n && (g = free_stage(s)); i++) {
+    for (size_t i = 0; i < n && (g = free_stage(s, 1)); i++) {
         if (sl_slots_find(s->slots, layer, ids[i]) >= 0 || guessed(s, layer, ids[i]))
             continue;
         g->layer = layer;
