@@ -152,6 +152,8 @@ int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *siz
         enum sl_cache index = workspace.types.index;
         size->kv_bytes = s.stats.kv_bytes;
         size->scratch_bytes = s.arena.used - s.stats.kv_bytes;
+        size->context = s.capacity;
+        size->chunk = s.chunk;
         size->kv_row_bytes = s.caches[0].kv.latent_stride + s.caches[0].kv.tail_stride;
         size->key_panel_bytes = index ? sl_key_panel_bytes(index, sizing->config->index_dim) : 0;
     }
@@ -172,12 +174,15 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     s->engine = engine;
     workspace.floats = wants_floats(engine);
     int status = count_memory(s, &sizing, &workspace, err);
+    if (status == 0 && !s->arena.overflow)
+        status = sl_engine_grant(engine, s->arena.used, s->stats.kv_bytes, err);
     if (status == 0)
         status = sl_arena_allocate(&s->arena, "session (caches and scratch)", err);
     if (status < 0) {
         sluice_session_close(session);
         return status;
     }
+    engine->session_bytes += s->arena.size;
     take_memory(s, &workspace);
     sl_workspace_init(&s->ws);
     s->ws.compute.meter = &s->meter;
@@ -191,6 +196,7 @@ void sluice_session_close(sluice_session **session)
     if (!s)
         return;
     sl_onednn_close(&s->multiplier);
+    s->engine->session_bytes -= s->arena.size;
     sl_arena_free(&s->arena);
     free(s->caches);
     free(s);

@@ -23,5 +23,5 @@ uint64_t sl_memory_available(void)
 uint64_t sl_memory_budget(uint64_t available)
 {
     uint64_t reserve = sl_max((uint64_t)RESERVE_GIB << 30, available / RESERVE_PART);
-    return available > reserve ? available - reserve : 0;
+    return available - sl_min(reserve, available / 2);
 }

@@ -7,6 +7,7 @@ libbase_la_SOURCES = \
     runtime/base/behind.h runtime/base/behind.c \
     runtime/base/err.h runtime/base/err.c \
     runtime/base/file.h runtime/base/file.c \
+    runtime/base/huge.h runtime/base/huge.c \
     runtime/base/json.h runtime/base/json.c \
     runtime/base/available.h runtime/base/available.c \
     runtime/base/splitmix.h \

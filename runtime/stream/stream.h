@@ -56,6 +56,17 @@ struct sl_chunk_place sl_chunk_place(const struct sl_expert_file *f, uint32_t ex
 int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chunk,
                    const uint8_t *data, struct sluice_err *err);
 
+/* The experts of several layers together. */
+struct sl_experts_sizes {
+    uint64_t bytes; /* of all experts */
+    uint64_t block; /* the largest of them; 0: none */
+    bool split;     /* in parts */
+};
+
+/* Looks at the headers of layers [first, first + n) of the container DIR. */
+int sl_experts_measure(struct sl_experts_sizes *sizes, const char *dir, const struct sl_manifest *m,
+                       unsigned first, unsigned n, struct sluice_err *err);
+
 /* ---- the experts of a model ----------------------------------------------------------------- */
 
 struct sl_experts;

@@ -86,26 +86,33 @@ static void near(double found, double wanted)
 static void memory_is_divided(void **unused)
 {
     (void)unused;
-    struct sl_case k = case_with(2400, true);
+    struct sl_case k = case_with(2900, true);
     struct sl_memory_plan p = sl_divide_memory(&k);
-    assert_int_equal(p.resident, 1200);
-    assert_int_equal(p.need, 1200 + 200 + 100 + 2 * 3 * 100);
-    assert_true(p.fits);
-    assert_int_equal(p.slots, 3); /* 900 left, 300 per slot in 3 layers */
+    assert_int_equal(p.resident, 1500);
+    assert_int_equal(p.need, 1500 + 200 + 100 + (2 * 3 + 2) * 100);
+    assert_true(p.fits && !p.mapped);
+    assert_int_equal(p.slots, 3); /* 1100 left, 200 for staging, 300 per slot in 3 layers */
+    assert_int_equal(p.staging, 200);
     assert_int_equal(p.slot_bytes, 900);
     near(p.share, 0.375);
-    k.memory = 2399;
+    k.memory = 2899;
     p = sl_divide_memory(&k);
     assert_int_equal(p.slots, 2);
-    k.memory = 2099;
+    k.memory = 2599;
     p = sl_divide_memory(&k);
     assert_false(p.fits);
     assert_int_equal(p.slots, 0);
-    k.memory = 1u << 20;
+    k.memory = 4200; /* all experts, and then no staging */
     p = sl_divide_memory(&k);
+    assert_true(p.fits && p.mapped);
     assert_int_equal(p.slots, 8);
     near(p.share, 1);
     assert_int_equal(p.slot_bytes, 2400);
+    assert_int_equal(p.staging, 0);
+    k.memory = 4199;
+    p = sl_divide_memory(&k);
+    assert_false(p.mapped);
+    assert_int_equal(p.slots, 7);
 }
 
 static void no_experts(void **unused)
@@ -113,7 +120,7 @@ static void no_experts(void **unused)
     (void)unused;
     struct sl_config dense = config;
     struct sl_sizes small = sizes;
-    struct sl_case k = case_with(1500, false);
+    struct sl_case k = case_with(1800, false);
     dense.dense_layers = dense.layers;
     small.stride = 0;
     k.config = &dense;
@@ -187,7 +194,7 @@ static void decoding_with_a_selection(void **unused)
 static void reading_experts(void **unused)
 {
     (void)unused;
-    struct sl_case k = case_with(2400, false);
+    struct sl_case k = case_with(2900, false);
     struct sl_memory_plan p = sl_divide_memory(&k);
     struct sl_speed s = sl_predict_decode(&k, &p, 0);
     double compute = 1 / 3.0 + 2 / 6.0, last = 1 / 18.0;

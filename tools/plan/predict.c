@@ -27,25 +27,38 @@ static uint32_t moe_layers(const struct sl_config *c)
     return c->layers > c->dense_layers ? c->layers - c->dense_layers : 0;
 }
 
+struct sl_needs sl_case_needs(const struct sl_case *k)
+{
+    const struct sl_sizes *s = k->sizes;
+    return (struct sl_needs){
+        .resident = s->resident_files + s->head_file,
+        .experts = s->stride * moe_layers(k->config) * k->config->experts,
+        .block = s->stride,
+        .moe_layers = moe_layers(k->config),
+        .experts_per_layer = k->config->experts,
+        .experts_used = k->config->experts_used,
+        .session = k->session,
+    };
+}
+
 struct sl_memory_plan sl_divide_memory(const struct sl_case *k)
 {
-    const struct sl_config *c = k->config;
-    struct sl_memory_plan p = {
-        .resident = k->sizes->resident_files + k->sizes->head_file - k->sizes->embedding,
-        .kv = k->session.kv_bytes,
-        .scratch = k->session.scratch_bytes,
-        .moe_layers = moe_layers(c),
-        .share = 1,
+    struct sl_needs needs = sl_case_needs(k);
+    struct sluice_memory_plan p;
+    bool fits = sl_budget_divide(&p, &needs, k->memory);
+    return (struct sl_memory_plan){
+        .resident = p.resident,
+        .kv = p.kv,
+        .scratch = p.scratch,
+        .staging = p.staging,
+        .moe_layers = moe_layers(k->config),
+        .slots = p.slots,
+        .slot_bytes = p.experts,
+        .share = p.block ? (double)p.slots / p.experts_per_layer : 1,
+        .need = p.need,
+        .fits = fits,
+        .mapped = p.reader == SLUICE_READER_MEMORY,
     };
-    uint64_t fixed = p.resident + p.kv + p.scratch, slot = k->sizes->stride * p.moe_layers;
-    p.need = fixed + slot * sl_min(c->experts_used, c->experts);
-    p.fits = p.need <= k->memory;
-    if (slot == 0)
-        return p;
-    p.slots = p.fits ? (uint32_t)sl_min((k->memory - fixed) / slot, c->experts) : 0;
-    p.slot_bytes = slot * p.slots;
-    p.share = (double)p.slots / c->experts;
-    return p;
 }
 
 /* ---- hits ------------------------------------------------------------------------------------ */

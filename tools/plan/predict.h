@@ -8,7 +8,7 @@
 
 #include "quant/quant.h"
 #include "runtime/model/config.h"
-#include "runtime/sizing.h"
+#include "runtime/budget.h"
 #include "tools/measure/machine.h"
 
 /* One combination of model, profile, machine and wishes. */
@@ -28,14 +28,19 @@ struct sl_case {
 struct sl_memory_plan {
     uint64_t resident; /* weights that every token needs */
     uint64_t kv, scratch;
+    uint64_t staging; /* blocks that experts pass through */
     uint32_t moe_layers;
     uint32_t slots;      /* experts held per MoE layer */
     uint64_t slot_bytes; /* of all layers */
     double share;        /* of the experts that slots hold; 1 when there are none */
     uint64_t need;       /* the least that a token can be computed with */
     bool fits;           /* need ≤ memory */
+    bool mapped;         /* all experts, or there are none */
 };
 struct sl_memory_plan sl_divide_memory(const struct sl_case *k);
+
+/* What an engine of that container would want, with a whole set of experts. */
+struct sl_needs sl_case_needs(const struct sl_case *k);
 
 /* ---- hits ------------------------------------------------------------------------------------ */
 

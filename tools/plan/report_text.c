@@ -52,6 +52,9 @@ static void print_memory(FILE *out, const struct sl_forecast *f)
     fprintf(out, "    %10s  KV cache of %zu tokens\n", sl_human_bytes(p->kv).text, f->wish.context);
     fprintf(out, "    %10s  scratch, chunks of %zu tokens\n", sl_human_bytes(p->scratch).text,
             f->wish.chunk);
+    if (p->staging)
+        fprintf(out, "    %10s  staging: blocks that experts pass through\n",
+                sl_human_bytes(p->staging).text);
     if (p->fits && f->sizes.stride)
         fprintf(out, "    %10s  experts: %u of %u in each of %u layers (%.0f %%), %s each\n",
                 sl_human_bytes(p->slot_bytes).text, p->slots, f->wish.config->experts,
@@ -141,15 +144,16 @@ static void print_misfit(FILE *out, const struct sl_plan_report *r)
     const struct sl_memory_plan *p = &f->memory;
     uint64_t least = p->need - p->resident - p->kv - p->scratch;
     size_t context = sl_context_that_fits(f);
+    char memory[32];
     const char *found = "", *between = "";
     if (least)
-        fprintf(out, "    %10s  the %u experts of one token in each of %u layers\n",
+        fprintf(out, "    %10s  the %u experts of one token in each of %u layers, and staging\n",
                 sl_human_bytes(least).text, f->wish.config->experts_used, p->moe_layers);
     fprintf(out, "    %10s  together: %s too much\n", sl_human_bytes(p->need).text,
             sl_human_bytes(p->need - f->wish.memory).text);
     fprintf(out, "\n  It does not fit.  What would:\n");
-    fprintf(out, "    --memory %.1fG, with as much free\n",
-            (double)(p->need + (1 << 30) / 10 - 1) / (1 << 30));
+    sl_budget_print(memory, p->need);
+    fprintf(out, "    --memory %s, with as much free\n", memory);
     if (context)
         fprintf(out, "    -c %zu\n", context);
     for (int i = 0; i < r->n_changes; i++) {
