@@ -82,7 +82,7 @@ grep -q '^[0-9]* tok · [0-9.]* tok/s · prefill [0-9]* tok [0-9.]* s · RAM [0-
 printf '%s' '{"sluice_machine": 1, "threads": 1, "memory_all": 1e6, "drive_pread": 1e6}' > machine
 SLUICE_MACHINE=machine expect 0 -- \
     "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --reader pread
-grep -q ' · RAM [0-9]* % · NVMe [0-9]* % · experts 0.0 % hit, [0-9.]* .iB read$' err ||
+grep -q ' · RAM [0-9]* % · NVMe [0-9]* % · experts [0-9.]* % hit, [0-9.]* .iB read$' err ||
     bad "the line at the end: $(cat err)"
 SLUICE_MACHINE=prompt expect 0 'sluice doctor' 'RAM' -- "$sluice" run -m model -p x -n 3
 SLUICE_MACHINE=none expect 0 '"text": "' '"stats": {"tokens": ' '"mem_fraction": null' -- \

@@ -34,7 +34,7 @@ struct bench {
 
 static int open_model(struct bench *b, struct sluice_err *err)
 {
-    int status = sl_open_engine(&b->engine, &b->task->engine, false, err);
+    int status = sl_open_engine(&b->engine, &b->task->engine, false, b->context, err);
     if (status < 0)
         return status;
     sluice_engine_info(b->engine, &b->info);
