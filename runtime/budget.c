@@ -98,6 +98,14 @@ static bool would_do(const struct sl_needs *needs, const struct sl_sizing *sizin
     return sl_session_measure(&n.session, &z, NULL) == 0 && sl_budget_divide(&plan, &n, limit);
 }
 
+static bool would_do_streamed(const struct sl_needs *needs, uint64_t limit)
+{
+    struct sl_needs n = *needs;
+    struct sluice_memory_plan plan;
+    n.reader = SLUICE_READER_AUTO;
+    return sl_budget_divide(&plan, &n, limit);
+}
+
 size_t sl_budget_context(const struct sl_needs *needs, const struct sl_sizing *sizing,
                          uint64_t limit)
 {
@@ -180,10 +188,14 @@ int sl_budget_refuse(const struct sluice_memory_plan *p, const struct sl_needs *
         snprintf(context, sizeof context, ", or --ctx %zu", fits);
     if ((fits = sl_budget_chunk(n, sizing, p->limit)) > 0)
         snprintf(chunk, sizeof chunk, ", or --chunk %zu", fits);
+    const char *streaming = n->reader == SLUICE_READER_MEMORY && would_do_streamed(n, p->limit)
+                                ? ", or another --reader than memory"
+                                : "";
     return sl_fail(err, SLUICE_ENOMEM,
                    "memory: %s, at least %s needed: weights %s, KV cache of %zu tokens %s, scratch "
-                   "for %zu tokens at a time %s%s; use --memory %s%s%s%s",
+                   "for %zu tokens at a time %s%s; use --memory %s%s%s%s%s",
                    limit, human(p->need).text, human(p->resident).text, p->context,
                    human(p->kv).text, p->chunk, human(p->scratch).text, experts, memory,
-                   available && p->need > available ? " with as much free" : "", context, chunk);
+                   available && p->need > available ? " with as much free" : "", streaming, context,
+                   chunk);
 }

@@ -12,12 +12,13 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_streamed \
     tests/unit/test_slots tests/unit/test_reader \
+    tests/unit/test_budget tests/unit/test_pressure \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
-    tests/model/test_dense
+    tests/model/test_dense tests/model/test_memory
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh \
@@ -156,6 +157,14 @@ tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
 tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
 
+tests_unit_test_budget_SOURCES = tests/unit/test_budget.c
+tests_unit_test_budget_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_budget_LDADD = libruntime.la $(cmocka_libs) -lm
+
+tests_unit_test_pressure_SOURCES = tests/unit/test_pressure.c $(scratch)
+tests_unit_test_pressure_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_pressure_LDADD = libbase.la $(cmocka_libs)
+
 tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
 tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_kernels_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
@@ -239,6 +248,10 @@ tests_model_test_profiles_LDADD = $(model_libs)
 tests_model_test_dense_SOURCES = tests/model/test_dense.c $(model_harness)
 tests_model_test_dense_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_dense_LDADD = $(model_libs)
+
+tests_model_test_memory_SOURCES = tests/model/test_memory.c $(model_harness) $(scratch)
+tests_model_test_memory_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_memory_LDADD = $(model_libs)
 
 tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
 tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)

@@ -11,6 +11,11 @@ value() {
     sed -n 's/.*"'"$1"'": \([^,}]*\)[,}].*/\1/p' out | head -1
 }
 
+# least MODEL: what the refusal of too little memory asks for.
+least() {
+    "$sluice" bench -m "$1" -p 0 -n 4 --memory 1M 2>&1 | sed -n 's/.*use --memory \([0-9.]*[MG]\).*/\1/p'
+}
+
 # ---- rows ----------------------------------------------------------------------------------------
 expect 0 '"test": "tg4", "depth": 70, "n": 4, "tps": ' '"mem_fraction": ' '"io_fraction": 0, ' \
     '"expert_hit": 1, ' '"indexer": ' -- \
@@ -29,7 +34,8 @@ expect 2 SLUICE_MODEL -- "$sluice" bench
 
 # a reader that reads: of the drive's speed nothing is known, since the files are small
 expect 0 '"io_fraction": null' '"read_fraction": null' '"major_faults": ' -- \
-    "$sluice" bench -m noise -p 0 -n 4 -r 2 --reader pread --trace t.gz -o json
+    "$sluice" bench -m noise -p 0 -n 4 -r 2 --reader pread \
+    --memory "$(least noise)" --trace t.gz -o json
 awk "BEGIN { exit !($(value expert_hit) + $(value expert_ahead) < 1) }" ||
     bad "pread misses nothing: $(cat out)"
 [ "$(value io_gbps)" != 0 ] || bad "pread reads nothing: $(cat out)"

@@ -56,7 +56,7 @@ static void on_experts(void *user, const struct sluice_expert_event *event)
 
 static int open_model(struct bench *b, struct sluice_err *err)
 {
-    int status = sl_open_engine(&b->engine, &b->task->engine, false, err);
+    int status = sl_open_engine(&b->engine, &b->task->engine, false, b->context, err);
     if (status < 0)
         return status;
     sluice_engine_info(b->engine, &b->info);

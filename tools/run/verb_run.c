@@ -9,6 +9,7 @@
 #include "runtime/base/err.h"
 #include "tools/common/engine_options.h"
 #include "tools/common/drive_name.h"
+#include "tools/common/memory_text.h"
 #include "tools/common/progress.h"
 #include "tools/common/recorder.h"
 #include "tools/common/statistics.h"
@@ -16,7 +17,7 @@
 #include "tools/plan/plan.h"
 #include "tools/verbs.h"
 
-enum { MAX_PROMPT = 64 << 20 };
+enum { MAX_PROMPT = 64 << 20, BYTES_PER_TOKEN = 2 };
 
 struct run_options {
     struct sl_engine_options engine;
@@ -45,8 +46,8 @@ static const struct sl_option rows[] = {
     {.name = "seed", .letter = 's', SL_FIELD(SL_COUNT, struct run_options, seed), .value = "N",
      .fallback = "0", .help = "The same seed gives the same answer", .group = "Sampling"},
     {.name = "json", SL_FIELD(SL_FLAG, struct run_options, json),
-     .help = "When the answer is complete, print one JSON object with \"text\" and \"stats\" on "
-             "standard output instead of the text", .group = "Output"},
+     .help = "When the answer is complete, print one JSON object with \"text\", \"stats\" and "
+             "\"memory\" on standard output instead of the text", .group = "Output"},
     {.name = "trace", SL_FIELD(SL_STRING, struct run_options, trace), .value = "FILE",
      .help = "Write the experts that the routers choose to FILE, compressed (docs/trace.md)",
      .group = "Output"},
@@ -86,20 +87,6 @@ static int read_stdin(char **text, size_t *len, struct sluice_err *err)
     return 0;
 }
 
-/* The prompt's tokens; returns their number or a status. */
-static int64_t read_prompt(const struct run_options *o, const sluice_engine *engine,
-                           int32_t **tokens, struct sluice_err *err)
-{
-    size_t len = o->prompt ? strlen(o->prompt) : 0;
-    char *input = NULL;
-    int64_t n = o->prompt ? 0 : read_stdin(&input, &len, err);
-    if (n == 0)
-        n = sluice_tokenize(engine, o->prompt ? o->prompt : input, len, SLUICE_ADD_BOS, tokens,
-                            err);
-    free(input);
-    return n;
-}
-
 static int show_progress(void *user, size_t done, size_t total)
 {
     sl_progress_update(user, done, total);
@@ -124,6 +111,7 @@ struct answer {
     sluice_engine *engine;
     sluice_session *session;
     sluice_detokenizer *text;
+    char *input; /* standard input, when the prompt comes from there */
     int32_t *prompt;
     size_t n, room;                   /* tokens of the prompt; of the context */
     struct sluice_stats prompt_stats; /* at the end of the prompt */
@@ -183,18 +171,22 @@ static struct sl_machine load_machine(void)
     return sl_machine_typical;
 }
 
-/* {"text": …, "stats": {…}} */
+/* {"text": …, "stats": {…}, "memory": {…}} */
 static int print_json(const struct answer *a, const struct sl_answer *stats, struct sluice_err *err)
 {
     json_t *text = json_stringn(a->buffer, a->buffer_size), *numbers = sl_answer_json(stats);
-    json_t *object = text && numbers ? json_pack("{s:O, s:O}", "text", text, "stats", numbers)
-                                     : NULL;
+    struct sluice_memory_plan plan;
+    sluice_engine_memory(a->engine, &plan);
+    json_t *memory = sl_memory_json(&plan), *object = NULL;
+    if (text && numbers && memory)
+        object = json_pack("{s:O, s:O, s:O}", "text", text, "stats", numbers, "memory", memory);
     char *line = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
     int status = line ? 0 : sl_fail_nomem(err, "the answer as JSON", a->buffer_size);
     if (line)
         printf("%s\n", line);
     free(line);
     json_decref(object);
+    json_decref(memory);
     json_decref(numbers);
     json_decref(text);
     return status;
@@ -230,18 +222,49 @@ static int print_end(struct answer *a, struct sluice_err *err)
 
 /* ---- from options to the end ---------------------------------------------------------------- */
 
-static int open_all(struct answer *a, struct sluice_err *err)
+/* The engine, with memory for a session of TOKENS, and the prompt's tokens. */
+static int open_engine(struct answer *a, const char *text, size_t len, size_t tokens,
+                       struct sluice_err *err)
 {
-    const struct run_options *o = a->options;
-    int status = sl_open_engine(&a->engine, &o->engine, false, err);
+    int status = sl_open_engine(&a->engine, &a->options->engine, false, tokens, err);
     if (status < 0)
         return status;
-    sluice_engine_info(a->engine, &a->info);
-    int64_t n = read_prompt(o, a->engine, &a->prompt, err);
+    int64_t n = sluice_tokenize(a->engine, text, len, SLUICE_ADD_BOS, &a->prompt, err);
     if (n < 0)
         return (int)n;
     a->n = (size_t)n;
-    a->room = sl_min(a->n + o->n, (size_t)a->info.context);
+    sluice_engine_info(a->engine, &a->info);
+    a->room = sl_min(a->n + a->options->n, (size_t)a->info.context);
+    return 0;
+}
+
+/* How many tokens a text has is known when the engine is open, which is opened for so many. */
+static int open_model(struct answer *a, struct sluice_err *err)
+{
+    const struct run_options *o = a->options;
+    size_t len = o->prompt ? strlen(o->prompt) : 0, guess;
+    int status = o->prompt ? 0 : read_stdin(&a->input, &len, err);
+    const char *text = o->prompt ? o->prompt : a->input;
+    guess = len / BYTES_PER_TOKEN + o->n + 1;
+    if (status == 0)
+        status = open_engine(a, text, len, guess, err);
+    if (status == 0 && a->room > guess && !o->engine.context) {
+        sluice_tokens_free(a->prompt);
+        a->prompt = NULL;
+        sluice_engine_close(&a->engine);
+        status = open_engine(a, text, len, a->room, err);
+    }
+    return status;
+}
+
+static int open_all(struct answer *a, struct sluice_err *err)
+{
+    const struct run_options *o = a->options;
+    struct sluice_memory_plan memory;
+    int status = open_model(a, err);
+    if (status < 0)
+        return status;
+    sluice_engine_memory(a->engine, &memory);
     a->out = o->json ? open_memstream(&a->buffer, &a->buffer_size) : stdout;
     if (!a->out)
         return sl_fail_nomem(err, "the answer", 0);
@@ -249,7 +272,7 @@ static int open_all(struct answer *a, struct sluice_err *err)
     if (status == 0)
         status = sl_open_session(&a->session, a->engine, &o->engine, a->room, err);
     if (status == 0 && !o->json)
-        sl_plan_hint(&o->engine, &a->info, a->room);
+        sl_plan_hint(&o->engine, &a->info, &memory);
     if (o->engine.context)
         a->room = o->engine.context;
     if (status == 0 && o->trace)
@@ -267,6 +290,7 @@ static void close_all(struct answer *a)
     sluice_session_close(&a->session);
     sluice_detokenizer_close(&a->text);
     sluice_tokens_free(a->prompt);
+    free(a->input);
     sluice_engine_close(&a->engine);
     if (a->out && a->out != stdout)
         fclose(a->out);
