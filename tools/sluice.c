@@ -20,6 +20,7 @@ static const struct sl_verb verbs[] = {
     {"plan", "what a model needs and how fast it will be, before loading it", sl_verb_plan},
     {"bench", "time prefill and decode", sl_verb_bench},
     {"doctor", "check this machine and measure it", sl_verb_doctor},
+    {"stripe", "divide a container's experts among several drives, or join them", sl_verb_stripe},
     {"synth", "make a container of noise with a real model's shapes", sl_verb_synth},
     {0},
 };
