@@ -21,14 +21,15 @@ int sl_evaluate_open_experts(struct sl_evaluation *e, uint32_t layer)
     struct sl_experts **made = &e->stream[SL_REFERENCE].experts;
     struct sl_experts **read = &e->stream[SL_CANDIDATE].experts;
     struct sl_expert_source source;
+    /* Each expert is wanted once: slots for a wave, and none that keep anything. */
+    const struct sl_experts_opts opts = {.wave = CANDIDATE_WAVE, .slots = CANDIDATE_WAVE};
     if (!sl_layer_is_moe(sl_config_of(e), layer))
         return 0;
     int status = sl_reference_experts(&e->reference, layer, &source, e->err);
     if (status == 0)
         status = sl_experts_open_source(made, &source, REFERENCE_WAVE, e->err);
     if (status == 0)
-        status = sl_experts_open(read, e->dir, e->weights->manifest, layer, 1, SLUICE_READER_AUTO,
-                                 CANDIDATE_WAVE, e->err);
+        status = sl_experts_open(read, e->dir, e->weights->manifest, layer, 1, &opts, e->err);
     return status < 0 ? status : sl_experts_check(*read, sl_config_of(e), e->dir, layer, e->err);
 }
 

@@ -33,8 +33,15 @@ static int open_experts(sluice_engine *e, enum sluice_reader reader, struct slui
     unsigned first = c->dense_layers, n = e->weights->n_layers - first;
     if (n == 0)
         return 0;
-    int status = sl_experts_open(&e->experts, e->dir, e->weights->manifest, first, n, reader,
-                                 sl_moe_wave(c, e->weights->n_layers), err);
+    struct sl_experts_opts opts = {
+        .reader = reader,
+        .wave = sl_moe_wave(c, e->weights->n_layers),
+        .slots = 2 * c->experts_used,
+        .stages = SL_STAGES,
+    };
+    if (reader == SLUICE_READER_AUTO)
+        opts.reader = SLUICE_READER_MEMORY;
+    int status = sl_experts_open(&e->experts, e->dir, e->weights->manifest, first, n, &opts, err);
     for (unsigned i = 0; status == 0 && i < n; i++)
         status = sl_experts_check(e->experts, c, e->dir, first + i, err);
     return status;
@@ -78,7 +85,7 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
     int status = rung ? 0 : SLUICE_EARG;
     if (status == 0 && snprintf(e->dir, sizeof e->dir, "%s", dir) >= (int)sizeof e->dir)
         status = sl_fail(err, SLUICE_EARG, "%.200s…: path too long", dir);
-    if (status == 0 && (unsigned)opts->reader > SLUICE_READER_PREAD)
+    if (status == 0 && (unsigned)opts->reader > SLUICE_READER_URING)
         status = sl_fail(err, SLUICE_EARG, "reader %d; SLUICE_READER_… wanted", (int)opts->reader);
     if (status == 0)
         status = sl_weights_open(&e->weights, dir, opts->mtp != 0, err);

@@ -63,6 +63,13 @@ static void show_routes(const struct sl_workspace *ws, unsigned layer, size_t po
                              ws->moe.weight + t * used, used);
 }
 
+static void show_experts(struct sl_workspace *ws, size_t position)
+{
+    ws->moe.event.position = position;
+    if (ws->hooks && ws->hooks->experts)
+        ws->hooks->experts(ws->hooks->user, &ws->moe.event);
+}
+
 void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
                      struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
                      float *hidden)
@@ -83,7 +90,10 @@ int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
     if (sl_layer_is_moe(ws->config, layer)) {
         sl_router_run(&ws->moe, w, ws->normed, n);
         show_routes(ws, layer, position, n);
+        ws->moe.guess = (struct sl_guess){n == 1 ? ws->next : NULL, hidden};
         status = sl_experts_run(&ws->moe, w, layer, ws->normed, n, ws->update, err);
+        if (status == 0)
+            show_experts(ws, position);
     } else {
         sl_dense_run(&ws->moe, w, ws->normed, n, ws->update);
     }

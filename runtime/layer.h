@@ -16,8 +16,10 @@ struct sl_workspace {
     struct sl_attention attention;
     struct sl_moe moe;
     const struct sl_hooks *hooks; /* or NULL */
-    float *normed;                /* [chunk][hidden] */
-    float *update;                /* [chunk][hidden]: what a half adds to the residual stream */
+    /* The layer after the one that runs, whose experts may be guessed; or NULL. */
+    const struct sl_layer_weights *next;
+    float *normed; /* [chunk][hidden] */
+    float *update; /* [chunk][hidden]: what a half adds to the residual stream */
 };
 
 struct sl_workspace_opts {

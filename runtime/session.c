@@ -199,10 +199,20 @@ static void observe_route(void *user, unsigned layer, size_t position, uint32_t 
         memcpy(experts, instead, n * sizeof *experts);
 }
 
+static void observe_experts(void *user, const struct sluice_expert_event *event)
+{
+    const sluice_session *s = user;
+    s->observer.experts(s->observer.user, event);
+}
+
 void sluice_session_observe(sluice_session *s, const struct sluice_observer *observer)
 {
     s->observer = observer ? *observer : (struct sluice_observer){0};
-    s->observing = (struct sl_hooks){.user = s, .route = s->observer.route ? observe_route : NULL};
+    s->observing = (struct sl_hooks){
+        .user = s,
+        .route = s->observer.route ? observe_route : NULL,
+        .experts = s->observer.experts ? observe_experts : NULL,
+    };
     sl_session_set_hooks(s, &s->observing);
 }
 
@@ -235,6 +245,7 @@ static int run_layers(sluice_session *s, const struct extension *x, size_t posit
     const struct sl_weights *w = s->engine->weights;
     size_t hidden = w->config.hidden, layers = w->config.layers;
     sl_meter_start(&s->meter);
+    sl_moe_begin(&s->ws.moe, n, &s->cancelled);
     for (size_t t = 0; t < n; t++)
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
     sl_attention_begin(&s->ws.attention, position, n);
@@ -242,6 +253,7 @@ static int run_layers(sluice_session *s, const struct extension *x, size_t posit
         if (atomic_exchange(&s->cancelled, 0))
             return cancelled(err);
         int status = layer ? tell_progress(x, position - x->first + n * layer / layers, err) : 0;
+        s->ws.next = layer + 1 < layers ? &w->layers[layer + 1] : NULL;
         if (status == 0)
             status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
@@ -421,6 +433,13 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
         struct sl_experts_use use = sl_experts_use(s->engine->experts);
         stats->expert_hits = use.hits;
         stats->expert_misses = use.misses;
+        stats->expert_ahead = use.ahead;
         stats->expert_bytes = use.bytes_read;
+        stats->read_seconds = use.read_seconds;
+        stats->wait_seconds = use.wait_seconds;
+        stats->guessing = use.guesses.verdict == SL_AHEAD_TRYING ? 0
+                          : use.guesses.verdict == SL_AHEAD_ON   ? 1
+                                                                 : -1;
+        memcpy(stats->guess_seconds, use.guesses.seconds, sizeof stats->guess_seconds);
     }
 }

@@ -78,6 +78,7 @@ enum sluice_reader {
     SLUICE_READER_AUTO = 0,   /* memory when the experts fit in half of the available RAM */
     SLUICE_READER_MEMORY = 1, /* expert files mapped */
     SLUICE_READER_PREAD = 2,  /* experts read on demand by a small pool of threads */
+    SLUICE_READER_URING = 3,  /* … by io_uring, one thread per drive */
 };
 
 struct sluice_engine_opts {
@@ -100,7 +101,7 @@ SLUICE_API void sluice_engine_close(sluice_engine **engine);
 struct sluice_model_info {
     const char *architecture; /* "deepseek_v3" or "deepseek_v32" */
     const char *profile;      /* the quantisation profile of the container */
-    const char *reader;       /* the reader in use: "memory" or "pread" */
+    const char *reader;       /* the reader in use: "memory", "pread" or "uring" */
     unsigned threads;         /* compute threads in use */
     int32_t vocab;            /* rows of the output head = floats in one row of logits */
     int32_t context;          /* largest context the model was made for, tokens */
@@ -243,6 +244,20 @@ SLUICE_API int32_t sluice_session_sample(sluice_session *session,
 SLUICE_API int sluice_session_fill(sluice_session *session, const int32_t *tokens, size_t n,
                                    struct sluice_err *err);
 
+/* How a layer's routed experts were brought and computed, in one pass over some tokens. */
+struct sluice_expert_event {
+    int32_t layer;
+    size_t position, tokens; /* of the pass: its first token, and how many */
+    /* Experts in memory; that had to be read; and whose read had begun before, by a guess. */
+    uint32_t hits, misses, ahead;
+    uint64_t bytes;  /* read since the router's choice */
+    double before;   /* seconds from the end of the last layer with experts to the choice */
+    double resident; /* computing what needs no read: experts in memory, shared expert */
+    double reading;  /* from the choice to the landing of the last read; 0: nothing was read */
+    double rest;     /* computing what landed last, and adding up */
+    double all;      /* from the choice to the end */
+};
+
 /* For measurements and traces. */
 struct sluice_observer {
     void *user;
@@ -254,6 +269,8 @@ struct sluice_observer {
      */
     const uint32_t *(*route)(void *user, int32_t layer, size_t position, const uint32_t *experts,
                              const float *weights, size_t n);
+    /* After each layer with experts.  Both may be NULL. */
+    void (*experts)(void *user, const struct sluice_expert_event *event);
 };
 
 /* Copies OBSERVER; NULL: none any more. */
@@ -288,9 +305,16 @@ struct sluice_stats {
     double decode_seconds;
     uint64_t expert_uses; /* experts a token was routed to */
     /* The engine's reader, for all sessions; an expert counts once per layer and chunk. */
-    uint64_t expert_hits;    /* experts in memory when they were wanted */
-    uint64_t expert_misses;  /* experts that had to be read */
-    uint64_t expert_bytes;   /* read for them */
+    uint64_t expert_hits;   /* experts in memory when they were wanted */
+    uint64_t expert_misses; /* experts that had to be read */
+    uint64_t expert_ahead;  /* experts whose read had begun before, by a guess */
+    uint64_t expert_bytes;  /* read for them */
+    double read_seconds;    /* while something was being read */
+    double wait_seconds;    /* while nothing could be done but wait for a read */
+    /* Guessing the next layer's experts: 0 not decided yet, -1 does not pay, 1 pays; and the
+     * seconds of waiting and guessing of the last trial, without and with. */
+    int guessing;
+    double guess_seconds[2];
     uint64_t kv_bytes;       /* memory of this session's caches */
     uint64_t sparse_queries; /* (layer, query) pairs that attended to selected keys only */
     double part_seconds[SLUICE_PARTS];

@@ -7,6 +7,7 @@ lints = \
 kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
 unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options \
     tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
+    tests/unit/test_replay \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_slots \
@@ -18,7 +19,8 @@ model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/tes
     tests/model/test_dense
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
-    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/stripe.sh tests/cli/doctor.sh tests/cli/dense.sh
+    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh \
+    tests/cli/stripe.sh tests/cli/replay.sh
 fault_scripts = tests/fault/kill.sh tests/fault/kill_stripe.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
@@ -122,6 +124,10 @@ tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch)
 tests_unit_test_drive_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_drive_LDADD = libtools.la libbase.la $(cmocka_libs)
 
+tests_unit_test_replay_SOURCES = tests/unit/test_replay.c $(scratch) tests/random.h
+tests_unit_test_replay_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_replay_LDADD = libtools.la libstream.la libbase.la libsimd.la -lm $(cmocka_libs)
+
 tests_unit_test_trace_SOURCES = tests/unit/test_trace.c $(scratch)
 tests_unit_test_trace_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_trace_LDADD = libtools.la libbase.la $(cmocka_libs)
@@ -155,7 +161,7 @@ tests_unit_test_container_SOURCES = tests/unit/test_container.c $(scratch)
 tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(scratch)
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c tests/unit/stores.h $(scratch)
 tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
@@ -163,7 +169,7 @@ tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.
 tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 
-tests_unit_test_parts_SOURCES = tests/unit/test_parts.c $(scratch)
+tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/stores.h $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 

@@ -38,7 +38,9 @@ libtools_la_SOURCES = \
     tools/measure/machine.c tools/measure/machine.h \
     tools/measure/packed_product.c tools/measure/packed_product.h \
     tools/measure/pieces.h tools/measure/pieces.c \
-    tools/plan/predict.h tools/plan/predict.c tools/plan/forecast.h tools/plan/forecast.c
+    tools/plan/predict.h tools/plan/predict.c tools/plan/forecast.h tools/plan/forecast.c \
+    tools/replay/belady.h tools/replay/belady.c tools/replay/choices.h tools/replay/choices.c \
+    tools/replay/overlap.h tools/replay/overlap.c tools/replay/simulate.h tools/replay/simulate.c
 libtools_la_LIBADD = $(ONEDNN_LIBS) $(URING_LIBS) $(ZLIB_LIBS)
 
 bin_PROGRAMS += sluice
@@ -61,6 +63,7 @@ sluice_SOURCES = \
     tools/run/verb_run.c \
     tools/plan/plan.h tools/plan/report_text.c tools/plan/report_json.c tools/plan/hint.c \
     tools/plan/verb_plan.c \
+    tools/replay/replay_report.h tools/replay/replay_report.c tools/replay/verb_replay.c \
     tools/inspect/verb_inspect.c \
     tools/verify/verb_verify.c \
     tools/eval/verb_eval.c tools/eval/eval.h tools/eval/verb_logits.c \

@@ -19,6 +19,7 @@ static const struct sl_verb verbs[] = {
     {"eval", "measurements on a model", sl_verb_eval},
     {"plan", "what a model needs and how fast it will be, before loading it", sl_verb_plan},
     {"bench", "time prefill and decode", sl_verb_bench},
+    {"replay", "what other caches of experts would have found, from a trace", sl_verb_replay},
     {"doctor", "check this machine and measure it", sl_verb_doctor},
     {"stripe", "divide a container's experts among several drives, or join them", sl_verb_stripe},
     {"synth", "make a container of noise with a real model's shapes", sl_verb_synth},

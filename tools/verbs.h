@@ -11,6 +11,7 @@ int sl_verb_inspect(int argc, char **argv);
 int sl_verb_verify(int argc, char **argv);
 int sl_verb_plan(int argc, char **argv);
 int sl_verb_bench(int argc, char **argv);
+int sl_verb_replay(int argc, char **argv);
 int sl_verb_doctor(int argc, char **argv);
 int sl_verb_eval(int argc, char **argv);
 

@@ -37,6 +37,8 @@ struct sl_hooks {
     /* The experts chosen, ascending, and their weights; experts may be replaced. */
     void (*route)(void *user, unsigned layer, size_t position, uint32_t *experts,
                   const float *weights, size_t n);
+    /* How the experts of a layer were brought and computed. */
+    void (*experts)(void *user, const struct sluice_expert_event *event);
     /* The residual stream after LAYER: float[n][hidden]. */
     void (*hidden)(void *user, unsigned layer, size_t position, size_t n, const float *hidden);
 };

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += libbase.la
-libbase_la_LIBADD = $(JANSSON_LIBS)
+libbase_la_LIBADD = $(JANSSON_LIBS) $(URING_LIBS)
 libbase_la_SOURCES = \
     runtime/base/arith.h runtime/base/clock.h runtime/base/meter.h \
     runtime/base/arena.h runtime/base/arena.c \
@@ -11,4 +11,5 @@ libbase_la_SOURCES = \
     runtime/base/available.h runtime/base/available.c \
     runtime/base/splitmix.h \
     runtime/base/team.h runtime/base/team.c \
-    runtime/base/thread.h runtime/base/thread.c
+    runtime/base/thread.h runtime/base/thread.c \
+    runtime/base/uring.h runtime/base/uring.c

@@ -31,6 +31,13 @@ struct sl_ffn_scratch {
     size_t inner_dim;
 };
 
+/* From what the experts of the layer after are guessed: its weights, and the residual stream of the
+ * one token before this layer's own experts; NEXT may be NULL. */
+struct sl_guess {
+    const struct sl_layer_weights *next;
+    const float *hidden; /* [hidden] */
+};
+
 struct sl_moe {
     const struct sl_config *config;
     const struct sl_compute *compute;
@@ -53,10 +60,22 @@ struct sl_moe {
     uint32_t *row_of;             /* [chunk][experts_used]: row of a choice */
     struct sl_ffn_scratch routed; /* rows of a batch of experts */
     float *routed_out;            /* [rows][hidden] */
+    uint32_t *todo;               /* [rows]: those whose gate_up is finished */
     uint32_t *used;               /* [experts]: those with rows, ascending */
+    uint32_t *uses;               /* [experts]: how many rows each of those has */
     const uint8_t **blocks;       /* [wave] */
+    struct sl_ready *ready;       /* [wave] */
     struct sl_matrix *matrices;   /* [2 · wave]: gate_up and down of the experts at hand */
     struct sl_product *products;  /* [wave] */
+
+    struct sl_guess guess;
+    float *guess_x;         /* [hidden] */
+    float *guess_logits;    /* [experts] */
+    uint32_t *guess_chosen; /* [experts_used] */
+    float *guess_weight;    /* [experts_used] */
+
+    struct sluice_expert_event event; /* of the last call of sl_experts_run() */
+    double since;                     /* the end of the layer with experts before, sl_now() */
 };
 
 /* Blocks of LAYER, from the container DIR, must have the shapes that the configuration demands. */
@@ -68,6 +87,9 @@ size_t sl_moe_wave(const struct sl_config *c, uint32_t layers);
 
 /* Takes scratch from ARENA; config, compute, experts, wave and chunk are set before. */
 void sl_moe_take(struct sl_moe *m, struct sl_arena *arena);
+
+/* A pass over N tokens begins, which STOP ends when it is no longer 0. */
+void sl_moe_begin(struct sl_moe *m, size_t n, const atomic_int *stop);
 
 /* out[n][hidden] = dense FFN of x[n][hidden]. */
 void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,

@@ -1,40 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* The experts of a model: files and one reader, or a source, and the slots that blocks land in. */
+/*
+ * The experts of a model, wherever they come from: mapped files, files that are read on demand, or
+ * a source that makes them.
+ */
 #include <stdlib.h>
 
 #include "runtime/base/arena.h"
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
-#include "runtime/base/available.h"
-#include "runtime/stream/stream.h"
+#include "runtime/stream/streamed.h"
 
 struct sl_experts {
     unsigned first, n;
-    struct sl_expert_file *files;    /* [n] */
-    const struct sl_reader_ops *ops; /* NULL: a source */
-    struct sl_reader *reader;
+    struct sl_expert_file *files; /* [n] */
+    struct sl_mapped *mapped;     /* one of these two, or neither: a source */
+    struct sl_streamed *streamed;
     struct sl_expert_source source;
+    struct sl_arena made; /* wave blocks of the source */
     size_t wave;
-    struct sl_arena slots; /* wave blocks of the largest stride, unless the reader has its own */
-    struct sl_read reads[SL_READS];
+    const atomic_int *stop; /* or NULL */
+
+    /* Of the ask at hand, if experts are not streamed. */
+    struct sl_ask ask;
+    size_t taken;
     struct sl_experts_use use;
 };
-
-static uint64_t total_bytes(const struct sl_experts *x, uint64_t *largest)
-{
-    uint64_t total = 0;
-    *largest = 0;
-    for (unsigned i = 0; i < x->n; i++) {
-        total += x->files[i].n_experts * x->files[i].layout.stride;
-        *largest = sl_max(*largest, x->files[i].layout.stride);
-    }
-    return total;
-}
-
-static bool is_split(const struct sl_experts *x)
-{
-    return x->n > 0 && x->files[0].n_parts > 1;
-}
 
 /* One layer's misses are to load all drives; what differs is a change that was interrupted. */
 static int check_parts(const struct sl_expert_file *f, const struct sl_expert_file *first,
@@ -64,44 +54,23 @@ static int open_files(struct sl_experts *x, const char *dir, const struct sl_man
     return 0;
 }
 
-static int open_slots(struct sl_experts *x, uint64_t largest, struct sluice_err *err)
-{
-    uint8_t *slot = NULL;
-    sl_arena_take(&x->slots, x->wave, largest);
-    int status = sl_arena_allocate(&x->slots, "expert slots", err);
-    if (status < 0)
-        return status;
-    slot = sl_arena_take(&x->slots, x->wave, largest);
-    for (size_t i = 0; i < x->wave; i++)
-        x->reads[i].buffer = slot + i * largest;
-    return 0;
-}
-
 int sl_experts_open(struct sl_experts **out, const char *dir, const struct sl_manifest *m,
-                    unsigned first, unsigned n, enum sluice_reader kind, size_t wave,
+                    unsigned first, unsigned n, const struct sl_experts_opts *opts,
                     struct sluice_err *err)
 {
-    uint64_t total, largest;
     struct sl_experts *x = *out = calloc(1, sizeof *x);
     if (!x)
         return sl_fail_nomem(err, "experts", sizeof *x);
     x->first = first;
     x->n = n;
-    x->wave = sl_min(sl_max(wave, 1), SL_READS);
+    x->wave = sl_min(sl_max(opts->wave, 1), SL_WAVE_MAX);
     int status = open_files(x, dir, m, err);
+    if (status == 0)
+        status = opts->reader == SLUICE_READER_MEMORY
+                     ? sl_mapped_open(&x->mapped, x->files, n, err)
+                     : sl_streamed_open(&x->streamed, x->files, n, opts, err);
     if (status < 0)
-        goto fail;
-    total = total_bytes(x, &largest);
-    if (kind == SLUICE_READER_AUTO)
-        kind = !is_split(x) && total <= sl_memory_available() / 2 ? SLUICE_READER_MEMORY
-                                                                  : SLUICE_READER_PREAD;
-    x->ops = kind == SLUICE_READER_MEMORY ? &sl_reader_memory : &sl_reader_pread;
-    if ((x->ops->needs_buffers && (status = open_slots(x, largest, err)) < 0) ||
-        (status = x->ops->open(&x->reader, x->files, n, err)) < 0)
-        goto fail;
-    return 0;
-fail:
-    sl_experts_close(out);
+        sl_experts_close(out);
     return status;
 }
 
@@ -119,8 +88,9 @@ int sl_experts_open_source(struct sl_experts **out, const struct sl_expert_sourc
     x->files[0] = (struct sl_expert_file){
         .layer = source->layer, .n_experts = source->n_experts, .layout = source->layout};
     x->source = *source;
-    x->wave = sl_min(sl_max(wave, 1), SL_READS);
-    int status = open_slots(x, source->layout.stride, err);
+    x->wave = sl_min(sl_max(wave, 1), SL_WAVE_MAX);
+    sl_arena_take(&x->made, x->wave, source->layout.stride);
+    int status = sl_arena_allocate(&x->made, "blocks of experts", err);
     if (status < 0)
         sl_experts_close(out);
     return status;
@@ -131,9 +101,9 @@ void sl_experts_close(struct sl_experts **out)
     struct sl_experts *x = *out;
     if (!x)
         return;
-    if (x->ops)
-        x->ops->close(&x->reader);
-    sl_arena_free(&x->slots);
+    sl_streamed_close(&x->streamed);
+    sl_mapped_close(&x->mapped);
+    sl_arena_free(&x->made);
     for (unsigned i = 0; x->files && i < x->n; i++)
         sl_expert_file_close(&x->files[i]);
     free(x->files);
@@ -153,7 +123,9 @@ uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer)
 
 const char *sl_experts_reader(const struct sl_experts *x)
 {
-    return x->ops ? x->ops->name : "source";
+    return x->streamed ? sl_reader_name(sl_streamed_reader(x->streamed))
+           : x->mapped ? "memory"
+                       : "source";
 }
 
 size_t sl_experts_wave(const struct sl_experts *x)
@@ -161,54 +133,109 @@ size_t sl_experts_wave(const struct sl_experts *x)
     return x->wave;
 }
 
-struct sl_experts_use sl_experts_use(const struct sl_experts *x)
+size_t sl_experts_at_once(const struct sl_experts *x)
 {
-    return x->use;
+    return x->streamed ? sl_min(x->wave, sl_streamed_at_once(x->streamed)) : x->wave;
 }
 
-static int make_blocks(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
-                       const uint8_t **blocks, struct sluice_err *err)
+struct sl_experts_use sl_experts_use(const struct sl_experts *x)
 {
-    int status = 0;
-    for (size_t i = 0; status == 0 && i < n; i++) {
-        status = x->source.make(x->source.user, layer, ids[i], x->reads[i].buffer, err);
-        blocks[i] = x->reads[i].buffer;
-        x->use.misses++;
+    return x->streamed ? sl_streamed_use(x->streamed) : x->use;
+}
+
+/* ---- asking and taking ---------------------------------------------------------------------- */
+
+int sl_experts_ask(struct sl_experts *x, const struct sl_ask *ask, struct sluice_err *err)
+{
+    if (!ask->in_order && ask->n > x->wave)
+        return sl_fail(err, SLUICE_EARG, "%zu experts wanted at a time; %zu can be lent", ask->n,
+                       x->wave);
+    if (x->streamed)
+        return sl_streamed_ask(x->streamed, ask->layer - x->first, ask, err);
+    x->ask = *ask;
+    x->taken = 0;
+    return 0;
+}
+
+/* Block number I of those that are lent together. */
+static int block(struct sl_experts *x, uint32_t expert, size_t i, const uint8_t **out,
+                 struct sluice_err *err)
+{
+    if (x->mapped) {
+        x->use.hits++;
+        return sl_mapped_block(x->mapped, &x->files[x->ask.layer - x->first], expert, out, err);
     }
-    return status;
+    uint8_t *made = x->made.base + i * sl_round_up(x->files->layout.stride, 64);
+    x->use.misses++;
+    *out = made;
+    return x->source.make(x->source.user, x->ask.layer, expert, made, err);
+}
+
+static int take(struct sl_experts *x, struct sl_ready *ready, size_t max, struct sluice_err *err)
+{
+    size_t n = sl_min(sl_min(max, x->wave), x->ask.n - x->taken);
+    if (x->stop && atomic_load(x->stop))
+        return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
+    for (size_t i = 0; i < n; i++, x->taken++) {
+        ready[i] = (struct sl_ready){(uint32_t)x->taken, true, true, !x->mapped, NULL};
+        int status = block(x, x->ask.ids[x->taken], x->ask.in_order ? i : x->taken, &ready[i].block,
+                           err);
+        if (status < 0)
+            return status;
+    }
+    return (int)n;
+}
+
+int sl_experts_take(struct sl_experts *x, struct sl_ready *ready, size_t max,
+                    struct sluice_err *err)
+{
+    int n = x->streamed ? sl_streamed_take(x->streamed, ready, max, err) : take(x, ready, max, err);
+    if (n < 0)
+        sl_experts_release(x);
+    return n;
+}
+
+void sl_experts_release(struct sl_experts *x)
+{
+    if (x->streamed)
+        sl_streamed_release(x->streamed);
+    x->taken = x->ask.n;
 }
 
 int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
                      const uint8_t **blocks, struct sluice_err *err)
 {
-    size_t submitted = 0;
-    int status = 0;
-    if (!x->ops)
-        return make_blocks(x, layer, ids, n, blocks, err);
-    for (; submitted < n; submitted++) {
-        struct sl_read *read = &x->reads[submitted];
-        read->file = &x->files[layer - x->first];
-        read->expert = ids[submitted];
-        if ((status = x->ops->submit(x->reader, read, err)) < 0)
-            break;
-    }
-    for (size_t i = 0; i < submitted; i++) { /* also after a failure: slots must be quiet */
-        struct sl_read *done;
-        int waited = x->ops->wait(x->reader, &done, err);
-        if (waited < 0)
-            return waited;
-        if (done->err.code < 0 && status == 0) {
-            status = done->err.code;
-            if (err)
-                *err = done->err;
-        }
-        blocks[done - x->reads] = done->data;
-        if (x->ops->needs_buffers) {
-            x->use.misses++;
-            x->use.bytes_read += done->file->layout.stride;
-        } else {
-            x->use.hits++;
-        }
-    }
-    return status;
+    struct sl_ready ready[SL_WAVE_MAX];
+    const struct sl_ask ask = {.layer = layer, .ids = ids, .n = n};
+    sl_experts_release(x);
+    int taken = sl_experts_ask(x, &ask, err);
+    while (taken == 0 && (taken = sl_experts_take(x, ready, SL_WAVE_MAX, err)) > 0)
+        for (; taken > 0; taken--)
+            blocks[ready[taken - 1].index] = ready[taken - 1].block;
+    return taken;
+}
+
+struct sl_asked sl_experts_asked(const struct sl_experts *x)
+{
+    return x->streamed ? sl_streamed_asked(x->streamed)
+                       : (struct sl_asked){.hits = (uint32_t)x->ask.n};
+}
+
+void sl_experts_pass(struct sl_experts *x, size_t tokens, const atomic_int *stop)
+{
+    x->stop = stop;
+    if (x->streamed)
+        sl_streamed_pass(x->streamed, tokens, stop);
+}
+
+bool sl_experts_guessing(const struct sl_experts *x)
+{
+    return x->streamed && sl_streamed_guessing(x->streamed);
+}
+
+void sl_experts_expect(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                       double cost)
+{
+    if (x->streamed)
+        sl_streamed_expect(x->streamed, layer - x->first, ids, n, cost);
 }

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include "runtime/base/err.h"
-#include "runtime/stream/stream.h"
+#include "runtime/stream/reader.h"
 
 struct mapped_file {
     const struct sl_expert_file *file;
@@ -14,25 +14,23 @@ struct mapped_file {
     bool *checked; /* [n_experts] */
 };
 
-struct sl_reader {
+struct sl_mapped {
     struct mapped_file *files;
     size_t n_files;
-    struct sl_read *done[SL_READS]; /* a ring: reads are done when submitted */
-    size_t head, tail;
 };
 
-static void memory_close(struct sl_reader **out)
+void sl_mapped_close(struct sl_mapped **out)
 {
-    struct sl_reader *r = *out;
-    if (!r)
+    struct sl_mapped *m = *out;
+    if (!m)
         return;
-    for (size_t i = 0; r->files && i < r->n_files; i++) {
-        if (r->files[i].map)
-            munmap(r->files[i].map, r->files[i].size);
-        free(r->files[i].checked);
+    for (size_t i = 0; m->files && i < m->n_files; i++) {
+        if (m->files[i].map)
+            munmap(m->files[i].map, m->files[i].size);
+        free(m->files[i].checked);
     }
-    free(r->files);
-    free(r);
+    free(m->files);
+    free(m);
     *out = NULL;
 }
 
@@ -57,55 +55,35 @@ static int map_file(struct mapped_file *m, const struct sl_expert_file *f, struc
     return 0;
 }
 
-static int memory_open(struct sl_reader **out, const struct sl_expert_file *files, size_t n_files,
-                       struct sluice_err *err)
+int sl_mapped_open(struct sl_mapped **out, const struct sl_expert_file *files, size_t n_files,
+                   struct sluice_err *err)
 {
-    struct sl_reader *r = *out = calloc(1, sizeof *r);
+    struct sl_mapped *m = *out = calloc(1, sizeof *m);
     int status = 0;
-    if (!r || !(r->files = calloc(n_files ? n_files : 1, sizeof *r->files)))
-        status = sl_fail_nomem(err, "memory reader", sizeof *r);
+    if (!m || !(m->files = calloc(n_files ? n_files : 1, sizeof *m->files)))
+        status = sl_fail_nomem(err, "memory reader", sizeof *m);
     else
-        r->n_files = n_files;
+        m->n_files = n_files;
     for (size_t i = 0; status == 0 && i < n_files; i++)
-        status = map_file(&r->files[i], &files[i], err);
+        status = map_file(&m->files[i], &files[i], err);
     if (status < 0)
-        memory_close(out);
+        sl_mapped_close(out);
     return status;
 }
 
-static int memory_submit(struct sl_reader *r, struct sl_read *read, struct sluice_err *err)
+int sl_mapped_block(struct sl_mapped *mapped, const struct sl_expert_file *file, uint32_t expert,
+                    const uint8_t **block, struct sluice_err *err)
 {
-    struct mapped_file *m = r->files;
-    while (m->file != read->file)
+    const struct sl_expert_layout *layout = &file->layout;
+    struct mapped_file *m = mapped->files;
+    while (m->file != file)
         m++;
-    const struct sl_expert_layout *layout = &read->file->layout;
-    if (r->tail - r->head == SL_READS)
-        return sl_fail(err, SLUICE_EARG, "more than %d reads at a time", SL_READS);
-    read->err.code = 0;
-    read->data = m->map + read->file->parts[0].data + read->expert * layout->stride;
-    for (uint64_t c = 0; !m->checked[read->expert] && c < layout->chunks; c++)
-        if (sl_chunk_check(read->file, read->expert, c, read->data + c * SL_CHUNK_BYTES,
-                           &read->err) < 0)
-            break;
-    if (read->err.code == 0)
-        m->checked[read->expert] = true;
-    r->done[r->tail++ % SL_READS] = read;
+    *block = m->map + file->parts[0].data + expert * layout->stride;
+    for (uint64_t c = 0; !m->checked[expert] && c < layout->chunks; c++) {
+        int status = sl_chunk_check(file, expert, c, *block + c * SL_CHUNK_BYTES, err);
+        if (status < 0)
+            return status;
+    }
+    m->checked[expert] = true;
     return 0;
 }
-
-static int memory_wait(struct sl_reader *r, struct sl_read **done, struct sluice_err *err)
-{
-    if (r->head == r->tail)
-        return sl_fail(err, SLUICE_EARG, "no read is under way");
-    *done = r->done[r->head++ % SL_READS];
-    return 0;
-}
-
-const struct sl_reader_ops sl_reader_memory = {
-    .name = "memory",
-    .needs_buffers = false,
-    .open = memory_open,
-    .submit = memory_submit,
-    .wait = memory_wait,
-    .close = memory_close,
-};

@@ -1,165 +1,63 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Experts by pread(2) from a small pool of threads.  The unit of work is a chunk, so that one
- * expert is read by several threads; a chunk with a wrong checksum is read once more.
- */
-#include <pthread.h>
+/* Chunks by pread(2): a pool of threads per drive, each with one chunk in flight. */
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "runtime/base/err.h"
 #include "runtime/base/thread.h"
-#include "runtime/stream/stream.h"
+#include "runtime/stream/reader_queue.h"
 
-enum { THREADS = 4 };
-
-struct sl_reader {
-    pthread_mutex_t lock; /* guards everything below */
-    pthread_cond_t work, finished;
-    struct sl_read *queue[SL_READS]; /* ring of reads with chunks nobody took yet */
-    size_t head, tail;
-    struct sl_read *done[SL_READS]; /* ring of finished reads */
-    size_t done_head, done_tail;
-    size_t under_way;
-    bool stop;
+struct pool {
     unsigned n_threads;
-    pthread_t threads[THREADS];
+    pthread_t threads[]; /* [depth] */
 };
 
-static int read_chunk(const struct sl_read *read, uint64_t chunk, struct sluice_err *err)
+static void *read_chunks(void *arg)
 {
-    const struct sl_expert_file *f = read->file;
-    uint8_t *data = read->buffer + chunk * SL_CHUNK_BYTES;
-    struct sl_chunk_place place = sl_chunk_place(f, read->expert, chunk);
-    const struct sl_expert_part *part = &f->parts[place.part];
-    int status = 0;
-    for (int attempt = 0; attempt < 2; attempt++) {
-        status = sl_read_at(part->fd, data, place.length, place.offset, part->path, err);
-        if (status == 0)
-            status = sl_chunk_check(f, read->expert, chunk, data, err);
-        if (status != SLUICE_EDAMAGED)
-            break;
+    struct sl_queue *q = arg;
+    struct sl_flight f;
+    while (sl_queue_wait(q, &f)) {
+        ssize_t got = pread(f.fd, f.data, f.length, (off_t)f.offset);
+        sl_queue_landed(q, &f, got < 0 ? -errno : got);
+        sl_queue_finish(q, &f);
     }
-    return status;
-}
-
-/* Takes the next chunk of the oldest queued read.  Called with the lock held, queue not empty. */
-static struct sl_read *take_chunk(struct sl_reader *r, uint64_t *chunk)
-{
-    struct sl_read *read = r->queue[r->head % SL_READS];
-    *chunk = read->next_chunk++;
-    if (read->next_chunk == read->file->layout.chunks)
-        r->head++;
-    return read;
-}
-
-static void *reader_thread(void *arg)
-{
-    struct sl_reader *r = arg;
-    pthread_mutex_lock(&r->lock);
-    for (;;) {
-        while (!r->stop && r->head == r->tail)
-            pthread_cond_wait(&r->work, &r->lock);
-        if (r->stop)
-            break;
-        uint64_t chunk;
-        struct sluice_err err = {0};
-        struct sl_read *read = take_chunk(r, &chunk);
-        pthread_mutex_unlock(&r->lock);
-        int status = read_chunk(read, chunk, &err);
-        pthread_mutex_lock(&r->lock);
-        if (status < 0 && read->err.code == 0)
-            read->err = err;
-        if (--read->left == 0) {
-            read->data = read->buffer;
-            r->done[r->done_tail++ % SL_READS] = read;
-            pthread_cond_signal(&r->finished);
-        }
-    }
-    pthread_mutex_unlock(&r->lock);
     return NULL;
 }
 
-static void pread_close(struct sl_reader **out)
+static int pread_open(struct sl_queue *q, struct sluice_err *err)
 {
-    struct sl_reader *r = *out;
-    if (!r)
-        return;
-    pthread_mutex_lock(&r->lock);
-    r->stop = true;
-    pthread_cond_broadcast(&r->work);
-    pthread_mutex_unlock(&r->lock);
-    for (unsigned i = 0; i < r->n_threads; i++)
-        pthread_join(r->threads[i], NULL);
-    pthread_cond_destroy(&r->work);
-    pthread_cond_destroy(&r->finished);
-    pthread_mutex_destroy(&r->lock);
-    free(r);
-    *out = NULL;
-}
-
-static int pread_open(struct sl_reader **out, const struct sl_expert_file *files, size_t n_files,
-                      struct sluice_err *err)
-{
-    struct sl_reader *r = *out = calloc(1, sizeof *r);
-    (void)files;
-    (void)n_files;
-    if (!r)
-        return sl_fail_nomem(err, "pread reader", sizeof *r);
-    pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->work, NULL);
-    pthread_cond_init(&r->finished, NULL);
+    struct pool *pool = q->engine = calloc(1, sizeof *pool + q->depth * sizeof *pool->threads);
+    if (!pool)
+        return sl_fail_nomem(err, "reader threads", q->depth * sizeof *pool->threads);
     int failed = 0;
-    while (r->n_threads < THREADS && failed == 0) {
-        failed = sl_thread_start(&r->threads[r->n_threads], reader_thread, r);
-        r->n_threads += failed == 0;
+    while (pool->n_threads < q->depth && failed == 0) {
+        failed = sl_thread_start(&pool->threads[pool->n_threads], read_chunks, q);
+        pool->n_threads += failed == 0;
     }
-    if (r->n_threads == 0) {
-        pread_close(out);
+    if (pool->n_threads == 0)
         return sl_fail_errno(err, SLUICE_ENOMEM, failed, "cannot start reader threads");
-    }
+    q->depth = pool->n_threads;
     return 0;
 }
 
-static int pread_submit(struct sl_reader *r, struct sl_read *read, struct sluice_err *err)
+static void pread_wake(struct sl_queue *q)
 {
-    int status = 0;
-    pthread_mutex_lock(&r->lock);
-    if (r->under_way == SL_READS) {
-        status = sl_fail(err, SLUICE_EARG, "more than %d reads at a time", SL_READS);
-    } else {
-        read->err.code = 0;
-        read->data = NULL;
-        read->next_chunk = 0;
-        read->left = read->file->layout.chunks;
-        r->queue[r->tail++ % SL_READS] = read;
-        r->under_way++;
-        pthread_cond_broadcast(&r->work);
-    }
-    pthread_mutex_unlock(&r->lock);
-    return status;
+    pthread_cond_broadcast(&q->work);
 }
 
-static int pread_wait(struct sl_reader *r, struct sl_read **done, struct sluice_err *err)
+static void pread_close(struct sl_queue *q)
 {
-    int status = 0;
-    pthread_mutex_lock(&r->lock);
-    if (r->under_way == 0) {
-        status = sl_fail(err, SLUICE_EARG, "no read is under way");
-    } else {
-        while (r->done_head == r->done_tail)
-            pthread_cond_wait(&r->finished, &r->lock);
-        *done = r->done[r->done_head++ % SL_READS];
-        r->under_way--;
-    }
-    pthread_mutex_unlock(&r->lock);
-    return status;
+    struct pool *pool = q->engine;
+    for (unsigned i = 0; pool && i < pool->n_threads; i++)
+        pthread_join(pool->threads[i], NULL);
+    free(pool);
 }
 
-const struct sl_reader_ops sl_reader_pread = {
+const struct sl_engine sl_engine_pread = {
     .name = "pread",
-    .needs_buffers = true,
+    .depth = 8,
     .open = pread_open,
-    .submit = pread_submit,
-    .wait = pread_wait,
+    .wake = pread_wake,
     .close = pread_close,
 };

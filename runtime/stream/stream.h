@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.h: how routed experts reach memory.  An expert is one block of a file; readers bring
- * blocks, `struct sl_experts` lends them to moe/.  Knows nothing about what is in a block.
+ * stream.h: how routed experts reach memory.  An expert is one block of a file; a reader (reader.h)
+ * brings blocks, `struct sl_experts` lends them to moe/.  Knows nothing about what is in a block.
  */
 #ifndef SL_STREAM_H
 #define SL_STREAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "runtime/base/file.h"
 #include "runtime/container/container.h"
+#include "runtime/stream/ahead.h"
 
 /* ---- expert files --------------------------------------------------------------------------- */
 
@@ -54,51 +56,26 @@ struct sl_chunk_place sl_chunk_place(const struct sl_expert_file *f, uint32_t ex
 int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chunk,
                    const uint8_t *data, struct sluice_err *err);
 
-/* ---- readers -------------------------------------------------------------------------------- */
-
-/* One expert to bring: FILE and EXPERT are set by the caller, and BUFFER (stride bytes) where the
- * reader wants one; DATA points to the checked block when wait() returns the read. */
-struct sl_read {
-    const struct sl_expert_file *file;
-    uint32_t expert;
-    uint8_t *buffer;
-    const uint8_t *data;
-    struct sluice_err err; /* code 0: good */
-    uint64_t next_chunk;   /* the reader's own */
-    uint64_t left;
-};
-
-struct sl_reader; /* each reader's own state */
-
-struct sl_reader_ops {
-    const char *name;
-    bool needs_buffers;
-    int (*open)(struct sl_reader **r, const struct sl_expert_file *files, size_t n_files,
-                struct sluice_err *err);
-    /* Queues a read.  At most `SL_READS` may be under way. */
-    int (*submit)(struct sl_reader *r, struct sl_read *read, struct sluice_err *err);
-    /* Blocks until some submitted read is done; its own error is in read->err. */
-    int (*wait)(struct sl_reader *r, struct sl_read **done, struct sluice_err *err);
-    void (*close)(struct sl_reader **r);
-};
-
-enum { SL_READS = 64 };
-
-/* Files mapped, none of them split; each expert checked once. */
-extern const struct sl_reader_ops sl_reader_memory;
-extern const struct sl_reader_ops sl_reader_pread; /* a small pool of threads */
-
 /* ---- the experts of a model ----------------------------------------------------------------- */
 
 struct sl_experts;
 
-/*
- * Opens the expert files of layers [first, first + n) of the container DIR.  KIND: the reader;
- * AUTO takes memory when all files are whole and fit in half of the RAM that is available now.  At
- * most WAVE (≤ SL_READS) blocks are lent at a time.
- */
+enum {
+    SL_WAVE_MAX = 64,  /* blocks lent at a time */
+    SL_STAGES = 16,    /* blocks that experts pass through: those of a prompt, and guesses */
+    SL_STAGES_MIN = 2, /* with these a prompt can be computed while it is read */
+};
+
+struct sl_experts_opts {
+    enum sluice_reader reader; /* AUTO is for the caller to decide: here the best that streams */
+    size_t wave;               /* most blocks lent at a time, ≤ SL_WAVE_MAX */
+    uint32_t slots;            /* experts kept per layer, of readers that stream; ≥ 1 */
+    unsigned stages;           /* SL_STAGES_MIN to SL_STAGES, likewise */
+};
+
+/* Opens the expert files of layers [first, first + n) of the container DIR. */
 int sl_experts_open(struct sl_experts **x, const char *dir, const struct sl_manifest *m,
-                    unsigned first, unsigned n, enum sluice_reader kind, size_t wave,
+                    unsigned first, unsigned n, const struct sl_experts_opts *opts,
                     struct sluice_err *err);
 void sl_experts_close(struct sl_experts **x);
 
@@ -124,16 +101,88 @@ const char *sl_experts_reader(const struct sl_experts *x);
 size_t sl_experts_wave(const struct sl_experts *x);
 
 /*
- * Brings experts ids[0..n), n ≤ wave, of LAYER: blocks[i] points to the checked block of ids[i],
- * valid until the next fetch.
+ * A layer's experts are asked for together and taken as they become ready:
+ *
+ *     ask;  while ((n = take) > 0) compute with what was taken;  release
+ *
+ * so that those in memory are computed while the others are read.
  */
+struct sl_ask {
+    unsigned layer;
+    const uint32_t *ids;  /* [n], ascending; the caller's until the release */
+    const uint32_t *uses; /* [n]: tokens that chose each; NULL: not to be remembered */
+    size_t n;
+    /*
+     * For prompts: whole blocks in ascending order, at most a wave at a time, and a block is good
+     * until the next take only; what is read passes by the experts that are held, unless it was
+     * chosen more often than they.  Else: n ≤ wave, halves in the order in which they arrive, and
+     * all blocks are good until the release.
+     */
+    bool in_order;
+};
+
+/* An expert of which a half, or both, became ready. */
+struct sl_ready {
+    uint32_t index; /* in ids */
+    bool gate_up, down;
+    bool read; /* it was not in memory when it was asked for */
+    const uint8_t *block;
+};
+
+/* Begins to bring experts; the ask before must have been released. */
+int sl_experts_ask(struct sl_experts *x, const struct sl_ask *ask, struct sluice_err *err);
+
+/*
+ * Waits until something is ready that was not taken yet.  Returns its number of entries in
+ * ready[0..max), 0 when all was taken, or a negative status: an expert cannot be read.
+ */
+int sl_experts_take(struct sl_experts *x, struct sl_ready *ready, size_t max,
+                    struct sluice_err *err);
+
+/* Ends an ask, finished or not; what is still being read is stopped.  Nothing asked is fine. */
+void sl_experts_release(struct sl_experts *x);
+
+/* All of that at once: blocks[i] is the block of ids[i], n ≤ sl_experts_at_once(), until the next
+ * fetch or the release. */
 int sl_experts_fetch(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
                      const uint8_t **blocks, struct sluice_err *err);
 
-/* What fetches found since opening. */
+/* How many may be asked for that are not wanted in order. */
+size_t sl_experts_at_once(const struct sl_experts *x);
+
+/* What became of the last ask: experts as in struct sl_experts_use, bytes read since it began, and
+ * when the last of what had to be read was there, on the clock of sl_now(); 0: nothing had to. */
+struct sl_asked {
+    uint32_t hits, misses, ahead;
+    uint64_t bytes;
+    double landed;
+};
+struct sl_asked sl_experts_asked(const struct sl_experts *x);
+
+/*
+ * A pass over TOKENS tokens begins.  It ends with SLUICE_ECANCELLED soon after *STOP is not 0 any
+ * more.  STOP: the caller's until the next pass, or NULL.
+ */
+void sl_experts_pass(struct sl_experts *x, size_t tokens, const atomic_int *stop);
+
+/* Whether it may pay in this pass to guess what the next layer will be asked for. */
+bool sl_experts_guessing(const struct sl_experts *x);
+
+/*
+ * LAYER will probably be asked for ids[0..n), ascending: they are read while the drive has nothing
+ * else to do.  COST: seconds that the guess took.  Changes nothing but time.
+ */
+void sl_experts_expect(struct sl_experts *x, unsigned layer, const uint32_t *ids, size_t n,
+                       double cost);
+
+/* What asks found since opening; an expert counts once per ask. */
 struct sl_experts_use {
-    uint64_t hits, misses; /* experts in memory, and read */
-    uint64_t bytes_read;   /* into slots; 0 for the memory reader: pages come by themselves */
+    uint64_t hits, misses; /* in memory, and read when they were asked for */
+    uint64_t ahead;        /* being read already, or there: guessed */
+    uint64_t bytes_read;   /* from files; 0 for the memory reader: pages come by themselves */
+    double read_seconds;   /* during which something was being read */
+    double wait_seconds;   /* during which nothing else could be done */
+    struct sl_ahead guesses;
 };
 struct sl_experts_use sl_experts_use(const struct sl_experts *x);
 

@@ -137,4 +137,17 @@ static inline float vf_max_abs(const float *x, size_t n)
     return vf_largest(max);
 }
 
+/* Σ of N codes. */
+static inline int32_t vw_sum(const int8_t *q, size_t n)
+{
+    size_t whole = n / 64 * 64;
+    vi ones = vi_set(0x01010101), acc = vi_set(vw_bias((int32_t)(whole / 16)));
+    for (size_t i = 0; i < whole; i += 64)
+        acc = vw_dot(acc, vw_load(q + i), ones);
+    int32_t sum = vi_sum(acc);
+    for (size_t i = whole; i < n; i++)
+        sum += q[i];
+    return sum;
+}
+
 #endif

@@ -219,15 +219,6 @@ struct tile {
     int32_t bias[SL_HEAD_TILE]; /* of the group at hand */
 };
 
-/* Σ of N codes; what follows them up to a multiple of CODES is zero. */
-static int32_t sum_of(const int8_t *q, size_t n)
-{
-    vi sum = vi_set(vw_bias((int32_t)(round_up(n, CODES) / SL_LANES)));
-    for (size_t i = 0; i < n; i += CODES)
-        sum = vw_dot(sum, vw_load(q + i), vi_set(0x01010101));
-    return vi_sum(sum);
-}
-
 /* Adds group G's part to the scores of all rows. */
 SL_INLINE void score_group(const struct block *b, const struct tile *t, size_t g, size_t tile)
 {
@@ -327,7 +318,7 @@ SL_INLINE void score_tile(const struct block *b, struct tile *t, float scale, si
     for (size_t g = 0; g < b->groups; g++) {
         size_t at = g * SL_LATENT_GROUP, n = sl_least(b->dim - at, SL_LATENT_GROUP);
         for (size_t h = 0; h < tile; h++)
-            t->bias[h] = vw_bias(sum_of(b->query + h * ld + at, n));
+            t->bias[h] = vw_bias(vw_sum(b->query + h * ld + at, n));
         score_group(b, t, g, tile);
     }
     score_rope(b, t, scale, tile);

@@ -38,19 +38,6 @@ void SL_WIDE(index_store)(enum sl_cache type, const float *x, size_t dim, uint8_
     }
 }
 
-/* Σ of N codes. */
-static int32_t code_sum(const int8_t *q, size_t n)
-{
-    size_t whole = n / 64 * 64;
-    vi ones = vi_set(0x01010101), acc = vi_set(vw_bias((int32_t)(whole / 16)));
-    for (size_t i = 0; i < whole; i += 64)
-        acc = vw_dot(acc, vw_load(q + i), ones);
-    int32_t sum = vi_sum(acc);
-    for (size_t i = whole; i < n; i++)
-        sum += q[i];
-    return sum;
-}
-
 /* Some heads of a query. */
 struct heads {
     const int8_t *q; /* [n][dim] */
@@ -138,7 +125,7 @@ static void score_int8(const struct sl_index_query *query, const uint8_t *keys, 
                               .n = sl_least(query->heads - h, MOST_HEADS),
                               .dim = query->dim};
         for (size_t i = 0; i < heads.n; i++)
-            heads.sum[i] = code_sum(heads.q + i * heads.dim, heads.dim);
+            heads.sum[i] = vw_sum(heads.q + i * heads.dim, heads.dim);
         score_heads(&heads, keys, panels, score);
     }
     for (size_t p = 0; p < panels; p++, keys += bytes) {

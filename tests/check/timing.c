@@ -1,29 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The benchmark: the real calls of a kernel, rungs alternating, the best of several batches. */
 #include <stdio.h>
-#include <time.h>
 
 #include "tests/check/check_rungs.h"
 
 enum { BATCHES = 9 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Seconds per call. */
-static double time_batch(struct trial *t, const struct sl_ops *ops, size_t calls)
-{
-    trial_place(t, PLACE_START);
-    t->kernel->run(ops, t);
-    double start = now();
-    for (size_t i = 0; i < calls; i++)
-        t->kernel->run(ops, t);
-    return (now() - start) / (double)calls;
-}
 
 /* What a call reads and writes, each byte once. */
 static double bytes_of(const struct trial *t)
@@ -49,12 +30,12 @@ static void bench_trial(struct trial *t)
     size_t n = 1 + rungs_of(t->kernel, subjects + 1), calls[1 + MOST_RUNGS];
     double best[1 + MOST_RUNGS];
     for (size_t i = 0; i < n; i++) {
-        best[i] = time_batch(t, subjects[i].ops, 1);
+        best[i] = trial_time(t, subjects[i].ops, 1);
         calls[i] = best[i] > 1e-3 ? 1 : (size_t)(1e-3 / (best[i] + 1e-8)) + 1;
     }
     for (size_t batch = 0; batch < BATCHES; batch++)
         for (size_t i = 0; i < n; i++) {
-            double seconds = time_batch(t, subjects[i].ops, calls[i]);
+            double seconds = trial_time(t, subjects[i].ops, calls[i]);
             best[i] = seconds < best[i] || batch == 0 ? seconds : best[i];
         }
     for (size_t i = 0; i < n; i++)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/base/clock.h"
+
 const struct kernel *kernel_at(size_t i)
 {
     static const struct kernel *const tables[] = {gemm_kernels, vector_kernels, index_kernels,
@@ -175,4 +177,21 @@ float *output_floats(struct trial *t, const char *name, size_t n, long values)
 void absent(struct trial *t)
 {
     add_buffer(t, NULL, KIND_BYTES, 0);
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+void trial_run(struct trial *t, const struct sl_ops *ops)
+{
+    trial_place(t, PLACE_START);
+    t->kernel->run(ops, t);
+}
+
+double trial_time(struct trial *t, const struct sl_ops *ops, size_t calls)
+{
+    trial_run(t, ops);
+    double start = sl_now();
+    for (size_t i = 0; i < calls; i++)
+        t->kernel->run(ops, t);
+    return (sl_now() - start) / (double)calls;
 }

@@ -88,6 +88,12 @@ void trial_close(struct trial *t);
 /* Lays the buffers out with their contents before the call. */
 void trial_place(struct trial *t, enum place place);
 
+/* Calls OPS' kernel, with the buffers laid out anew. */
+void trial_run(struct trial *t, const struct sl_ops *ops);
+
+/* Seconds per call of CALLS that follow a first one. */
+double trial_time(struct trial *t, const struct sl_ops *ops, size_t calls);
+
 /* "name=value …" of the arguments. */
 void trial_describe(const struct trial *t, char *text, size_t size);
 

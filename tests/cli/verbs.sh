@@ -10,7 +10,7 @@ SLUICE_CPU=ref expect 0 -- "$sluice" --version -v
 [ "$(grep -c '^kernel .* ref$' out)" -ge 20 ] || bad "SLUICE_CPU=ref is not obeyed: $(cat out)"
 SLUICE_CPU=abacus expect 2 'SLUICE_CPU=abacus' 'ref' 'unset it' -- "$sluice" --version -v
 expect 2 'did you mean' -- "$sluice" quantise
-for verb in quantize run inspect verify stripe synth bench 'eval logits'; do
+for verb in quantize run inspect verify stripe synth bench replay 'eval logits'; do
     # shellcheck disable=SC2086 # "eval logits" is two words
     expect 0 SLUICE_ Exit -- "$sluice" $verb --help
 done

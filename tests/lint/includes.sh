@@ -30,7 +30,7 @@ door simd       simd/simd.h
 door base       runtime/base/*
 door container  runtime/container/container.h runtime/container/checkpoint.h
 door container  runtime/container/safetensors.h
-door stream     runtime/stream/stream.h
+door stream     runtime/stream/stream.h runtime/stream/slots.h
 door model      runtime/model/*
 door attention  runtime/attention/attention.h
 door moe        runtime/moe/moe.h
@@ -53,7 +53,7 @@ law layer       base container stream model attention moe text sample simd
 law top         layer base container stream model attention moe text sample simd
 law quant       base container stream model layer simd
 law tools       quant base simd runtime/container/container.h runtime/model/config.h
-law tools       runtime/model/rung.h runtime/sizing.h
+law tools       runtime/model/rung.h runtime/sizing.h runtime/stream/slots.h
 law api
 '
 # Besides: every room but api may include runtime/sluice.h and config.h.

@@ -212,7 +212,8 @@ void run_tokens(struct run *r, const int32_t *tokens, size_t n)
     r->hiddens = calloc(n * c->layers * c->hidden, sizeof(float));
     r->selected = calloc(n * c->layers * (c->index_topk + 1), sizeof(uint32_t));
     r->experts = calloc(n * c->layers * c->experts_used, sizeof(uint32_t));
-    const struct sl_hooks hooks = {r, on_select, on_route, on_hidden};
+    const struct sl_hooks hooks = {
+        .user = r, .select = on_select, .route = on_route, .hidden = on_hidden};
     const struct sluice_sync_callbacks callbacks = {
         .user = r, .logits = on_logits, .draft = r->mtp ? on_draft : NULL};
     sl_session_set_hooks(session, &hooks);

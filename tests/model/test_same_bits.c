@@ -294,7 +294,7 @@ static void test_observer(void **unused)
     struct pair p;
     pair_open(&p, false);
     struct router router = {.decreasing = true};
-    const struct sluice_observer observer = {&router, other_route};
+    const struct sluice_observer observer = {.user = &router, .route = other_route};
     float *logits[3];
     sluice_engine *engine;
     sluice_session *s;
@@ -355,7 +355,7 @@ static void crowd_logits(sluice_engine *engine, size_t chunk, float *logits, siz
 {
     const struct sluice_session_opts opts = {.chunk = chunk, .context = CROWD};
     uint32_t first[16];
-    const struct sluice_observer observer = {first, first_experts};
+    const struct sluice_observer observer = {.user = first, .route = first_experts};
     struct sluice_err err = {0};
     sluice_session *s;
     int32_t tokens[CROWD];
@@ -470,7 +470,7 @@ static void test_limits(void **unused)
         assert_null(none);
     }
     sluice_engine *engine = NULL;
-    const struct sluice_engine_opts reader = {.reader = 3};
+    const struct sluice_engine_opts reader = {.reader = 4};
     assert_int_equal(sluice_engine_open(&engine, converted("tiny-v32", "quality"), &reader, &err),
                      SLUICE_EARG);
     assert_null(engine);

@@ -16,6 +16,7 @@
 
 #include "runtime/stream/stream.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/stores.h"
 
 /* ---- the container -------------------------------------------------------------------------- */
 
@@ -246,12 +247,12 @@ static void streams_parts(void **state)
     for (unsigned n = 2; n <= 3; n++) {
         struct sl_experts *x;
         struct sluice_err err = {0};
-        const uint32_t ids[3] = {3, 0, 2};
+        const uint32_t ids[3] = {0, 2, 3};
         const uint8_t *blocks[3];
         put_container(n);
         move_away("experts-01.1.safetensors", "drive");
         struct sl_manifest *m = open_manifest();
-        if (sl_experts_open(&x, root, m, 0, 2, SLUICE_READER_AUTO, 3, &err) != 0)
+        if (open_experts(&x, root, m, 0, 2, SLUICE_READER_AUTO, 3, &err) != 0)
             fail_msg("%s", err.msg);
         assert_string_not_equal(sl_experts_reader(x), "memory"); /* although they fit */
         for (int l = 0; l < LAYERS; l++) {
@@ -261,7 +262,7 @@ static void streams_parts(void **state)
                 expect_block(&layers[l], ids[i], blocks[i]);
         }
         sl_experts_close(&x);
-        assert_int_equal(sl_experts_open(&x, root, m, 0, 2, SLUICE_READER_MEMORY, 3, &err),
+        assert_int_equal(open_experts(&x, root, m, 0, 2, SLUICE_READER_MEMORY, 3, &err),
                          SLUICE_EUNSUPPORTED);
         assert_null(x);
         expect_text(err.msg, "experts-00.0.safetensors: one of ");
@@ -290,7 +291,7 @@ static void names_the_damaged_part(void **state)
         part_name(name, &layers[1], chunk % 2, 2);
         flip(name, sl_chunk_place(&f, bad, chunk).offset + 4711, 3);
         sl_expert_file_close(&f);
-        assert_int_equal(sl_experts_open(&x, root, m, 1, 1, SLUICE_READER_PREAD, 3, &err), 0);
+        assert_int_equal(open_experts(&x, root, m, 1, 1, SLUICE_READER_PREAD, 3, &err), 0);
         assert_int_equal(sl_experts_fetch(x, 1, &bad, 1, &block, &err), SLUICE_EDAMAGED);
         snprintf(text, sizeof text, "layer 1, expert 2, chunk %d of 5: ", (int)chunk + 1);
         expect_text(err.msg, text);
@@ -308,7 +309,7 @@ static void expect_refusal(int code, const char *file, const char *part)
     struct sl_manifest *m = open_manifest();
     struct sl_experts *x;
     struct sluice_err err = {0};
-    int status = sl_experts_open(&x, root, m, 0, 2, SLUICE_READER_PREAD, 3, &err);
+    int status = open_experts(&x, root, m, 0, 2, SLUICE_READER_PREAD, 3, &err);
     if (status != code)
         fail_msg("%d, %d wanted for %s: %s", status, code, part, err.msg);
     assert_null(x);

@@ -2,7 +2,7 @@
 /* From command-line options to an open engine and session. */
 #include "tools/common/engine_options.h"
 
-const char *const sl_reader_names[] = {"auto", "memory", "pread", NULL};
+const char *const sl_reader_names[] = {"auto", "memory", "pread", "uring", NULL};
 const char *const sl_cache_names[] = {"auto", "int8", "bf16", "f32", NULL};
 const char *const sl_multiplier_names[] = {"kernels", "onednn", NULL};
 

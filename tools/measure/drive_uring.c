@@ -16,6 +16,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
+#include "runtime/base/uring.h"
 #include "tools/measure/drive_private.h"
 
 int sl_drive_uring_errno(void)
@@ -44,28 +45,6 @@ struct uring {
     struct flight *flights; /* [depth] */
     unsigned in_flight;
 };
-
-/* The flags that suit one thread that waits, or what the kernel knows of them. */
-static int open_ring(struct io_uring *ring, unsigned depth, struct sluice_err *err)
-{
-    static const unsigned flags[] = {
-#if defined IORING_SETUP_SINGLE_ISSUER && defined IORING_SETUP_DEFER_TASKRUN
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-#endif
-#ifdef IORING_SETUP_COOP_TASKRUN
-        IORING_SETUP_COOP_TASKRUN,
-#endif
-        0,
-    };
-    int failed = -EINVAL;
-    for (size_t i = 0; failed == -EINVAL && i < sizeof flags / sizeof *flags; i++)
-        failed = io_uring_queue_init(depth, ring, flags[i]);
-    if (failed == -EPERM || failed == -EACCES || failed == -ENOSYS)
-        return sl_fail_errno(err, SLUICE_EUNSUPPORTED, -failed,
-                             "io_uring is not allowed here (kernel.io_uring_disabled, or the "
-                             "container's seccomp profile)");
-    return failed < 0 ? sl_fail_errno(err, SLUICE_EIO, -failed, "cannot open an io_uring") : 0;
-}
 
 static void submit_one(struct uring *u, unsigned slot)
 {
@@ -123,7 +102,7 @@ int sl_drive_uring(struct sl_drive_run *run, struct sluice_err *err)
 {
     struct uring u = {.run = run};
     unsigned depth = run->test->depth;
-    int status = open_ring(&u.ring, depth, err);
+    int status = sl_uring_open(&u.ring, depth, err);
     if (status < 0)
         return status;
     if (!(u.flights = calloc(depth, sizeof *u.flights)))
@@ -140,7 +119,6 @@ int sl_drive_uring(struct sl_drive_run *run, struct sluice_err *err)
 int sl_drive_uring(struct sl_drive_run *run, struct sluice_err *err)
 {
     (void)run;
-    return sl_fail(err, SLUICE_EUNSUPPORTED,
-                   "built without liburing (Debian: liburing-dev); configure again with it");
+    return sl_uring_open(NULL, 0, err);
 }
 #endif

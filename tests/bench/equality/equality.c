@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "runtime/base/clock.h"
 #include "tests/check/trial.h"
 
 #ifndef HAVE_RUNG_AVX512VNNI
@@ -124,21 +124,15 @@ static double difference(const struct buffer *b, const uint8_t *want)
     return most > 0 ? most / largest : most;
 }
 
-static void run_once(struct trial *t, const struct sl_ops *ops)
-{
-    trial_place(t, PLACE_START);
-    t->kernel->run(ops, t);
-}
-
 /* The largest difference of the outputs of two tables' kernels. */
 static double compare(struct trial *t, const struct sl_ops *ops, const struct sl_ops *variant)
 {
     double most = 0;
-    run_once(t, ops);
+    trial_run(t, ops);
     for (size_t i = 0; i < t->buffers; i++)
         if (t->buffer[i].name)
             memcpy(t->buffer[i].want, t->buffer[i].at, buffer_bytes(&t->buffer[i]));
-    run_once(t, variant);
+    trial_run(t, variant);
     for (size_t i = 0; i < t->buffers; i++)
         if (t->buffer[i].name) {
             double d = difference(&t->buffer[i], t->buffer[i].want);
@@ -148,23 +142,6 @@ static double compare(struct trial *t, const struct sl_ops *ops, const struct sl
 }
 
 /* ---- timing --------------------------------------------------------------------------------- */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Seconds per call. */
-static double time_batch(struct trial *t, const struct sl_ops *ops, size_t calls)
-{
-    run_once(t, ops);
-    double start = now();
-    for (size_t i = 0; i < calls; i++)
-        t->kernel->run(ops, t);
-    return (now() - start) / (double)calls;
-}
 
 /* The kernel, the same source contracted, and the variant by hand. */
 enum { KERNEL, CONTRACTED, BY_HAND, SUBJECTS };
@@ -180,16 +157,16 @@ struct result {
 static void time_subjects(struct trial *t, const struct sl_ops *const ops[SUBJECTS],
                           struct result *r)
 {
-    double end = now() + row_seconds, first = time_batch(t, ops[KERNEL], 1);
+    double end = sl_now() + row_seconds, first = trial_time(t, ops[KERNEL], 1);
     size_t calls = (size_t)(batch_seconds / (first + 1e-9)) + 1;
     calls = calls < MOST_CALLS ? calls : MOST_CALLS;
     do {
         for (int i = 0; i < SUBJECTS; i++) {
-            double seconds = ops[i] ? time_batch(t, ops[i], calls) : 0;
+            double seconds = ops[i] ? trial_time(t, ops[i], calls) : 0;
             if (r->best[i] <= 0 || seconds < r->best[i])
                 r->best[i] = seconds;
         }
-    } while (now() < end);
+    } while (sl_now() < end);
     r->free = ops[BY_HAND] && r->best[BY_HAND] < r->best[CONTRACTED] ? BY_HAND : CONTRACTED;
 }
 

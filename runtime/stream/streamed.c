@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is asked for is found in a slot, or read: into a slot for a few tokens, into a stage for a
+ * prompt, from where it moves to a slot when it deserves one.  Guesses wait in stages, too.  All
+ * functions are for one thread; the reader's threads only see `struct sl_read`.
+ */
+#include "runtime/stream/streamed.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "runtime/base/arith.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/err.h"
+
+enum { HUGE_PAGE = 2 << 20 };
+
+static const double patience = 0.02; /* seconds between two looks at the stop sign */
+
+/* A read, and whether it is anybody's. */
+struct fetch {
+    struct sl_read read;
+    bool busy;
+};
+
+/* A block that an expert passes through. */
+struct stage {
+    uint32_t block;
+    struct fetch *fetch; /* NULL: free */
+    unsigned layer;
+    bool guess; /* nobody asked for it yet */
+};
+
+/* One expert asked for. */
+struct wanted {
+    int32_t slot;        /* that holds or receives it, pinned; -1: none */
+    struct stage *stage; /* that it passes through, or NULL */
+    struct fetch *fetch; /* NULL: it was in memory, or has not been begun */
+    bool begun;
+    bool gate_up, down; /* taken */
+};
+
+struct sl_streamed {
+    const struct sl_expert_file *files;
+    unsigned n_layers;
+    struct sl_slots *slots;
+    uint32_t n_slots;
+    struct sl_reader *reader;
+    size_t block_bytes;
+    uint8_t *base; /* of all blocks */
+    size_t bytes;
+    uint32_t *block_of; /* [n_layers][n_slots] */
+    struct stage stages[SL_STAGES];
+    unsigned n_stages;
+    struct fetch fetches[SL_WAVE_MAX + SL_STAGES];
+    const atomic_int *stop; /* or NULL */
+
+    bool asked;
+    unsigned layer;
+    struct sl_ask ask;
+    struct wanted *wanted;         /* [experts of a layer] */
+    size_t begun, taken, released; /* in order: ids[0..begun) are in memory or being read, … */
+    uint64_t seen;                 /* of the reader's changes */
+    struct sl_experts_use use;
+    struct sl_experts_use before; /* the ask */
+    double landed;                /* the last of what was taken */
+
+    size_t pass;  /* tokens of the pass at hand; 0: none yet */
+    double spent; /* on waiting and guessing in it */
+};
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static uint32_t *block_of(struct sl_streamed *s, unsigned layer, int32_t slot)
+{
+    return &s->block_of[layer * s->n_slots + (uint32_t)slot];
+}
+
+static uint8_t *block_at(const struct sl_streamed *s, uint32_t block)
+{
+    return s->base + block * s->block_bytes;
+}
+
+static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
+{
+    size_t n = (size_t)s->n_layers * s->n_slots, blocks = n + s->n_stages, bytes;
+    if (!sl_mul(blocks, s->block_bytes, &bytes) || bytes > SIZE_MAX - HUGE_PAGE)
+        return sl_fail(err, SLUICE_ENOMEM, "expert slots would need more than 2^64 bytes");
+    bytes = sl_max(bytes, 1);
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return sl_fail_nomem(err, "expert slots", bytes);
+    s->base = base;
+    s->bytes = bytes;
+    madvise(base, bytes, MADV_HUGEPAGE); /* where there are none: small pages */
+    if (!(s->block_of = calloc(sl_max(n, 1), sizeof *s->block_of)))
+        return sl_fail_nomem(err, "slot table", n * sizeof *s->block_of);
+    for (size_t i = 0; i < n; i++)
+        s->block_of[i] = (uint32_t)i;
+    for (unsigned i = 0; i < s->n_stages; i++)
+        s->stages[i].block = (uint32_t)(n + i);
+    return 0;
+}
+
+static int open_reader(struct sl_streamed *s, enum sluice_reader kind, struct sluice_err *err)
+{
+    const struct sl_reader_opts opts = {.kind = kind, .memory = s->base, .memory_bytes = s->bytes};
+    return sl_reader_open(&s->reader, &opts, s->files, s->n_layers, err);
+}
+
+int sl_streamed_open(struct sl_streamed **out, const struct sl_expert_file *files, unsigned n,
+                     const struct sl_experts_opts *opts, struct sluice_err *err)
+{
+    uint32_t experts = 1;
+    struct sl_streamed *s = *out = calloc(1, sizeof *s);
+    if (!s)
+        return sl_fail_nomem(err, "expert slots", sizeof *s);
+    s->files = files;
+    s->n_layers = n;
+    for (unsigned i = 0; i < n; i++) {
+        experts = (uint32_t)sl_max(experts, files[i].n_experts);
+        s->block_bytes = sl_max(s->block_bytes, files[i].layout.stride);
+    }
+    s->n_slots = (uint32_t)sl_max(sl_min(opts->slots, experts), 1);
+    s->n_stages = (unsigned)sl_max(sl_min(opts->stages, SL_STAGES), SL_STAGES_MIN);
+    const struct sl_slots_opts slots = {n, experts, s->n_slots, SL_POLICY_SLUICE};
+    int status = sl_slots_open(&s->slots, &slots, err);
+    if (status == 0 && !(s->wanted = calloc(experts, sizeof *s->wanted)))
+        status = sl_fail_nomem(err, "table of experts", experts * sizeof *s->wanted);
+    if (status == 0)
+        status = open_blocks(s, err);
+    if (status == 0)
+        status = open_reader(s, opts->reader, err);
+    if (status < 0)
+        sl_streamed_close(out);
+    return status;
+}
+
+void sl_streamed_close(struct sl_streamed **out)
+{
+    struct sl_streamed *s = *out;
+    if (!s)
+        return;
+    sl_reader_close(&s->reader);
+    sl_slots_close(&s->slots);
+    if (s->base)
+        munmap(s->base, s->bytes);
+    free(s->block_of);
+    free(s->wanted);
+    free(s);
+    *out = NULL;
+}
+
+/* ---- reads ---------------------------------------------------------------------------------- */
+
+static enum sl_read_state state_of(const struct sl_streamed *s, const struct fetch *f)
+{
+    return f ? sl_reader_state(s->reader, &f->read) : SL_READ_DONE;
+}
+
+static bool settled(enum sl_read_state state)
+{
+    return state == SL_READ_DONE || state == SL_READ_FAILED || state == SL_READ_WITHDRAWN;
+}
+
+/* Stages whose read was given up become free when the drive is done with their memory. */
+static void collect_stages(struct sl_streamed *s)
+{
+    for (unsigned i = 0; i < s->n_stages; i++) {
+        struct stage *g = &s->stages[i];
+        enum sl_read_state state = state_of(s, g->fetch);
+        if (g->fetch && (state == SL_READ_FAILED || state == SL_READ_WITHDRAWN)) {
+            g->fetch->busy = false;
+            g->fetch = NULL;
+        }
+    }
+}
+
+static struct stage *free_stage(struct sl_streamed *s)
+{
+    for (unsigned i = 0; i < s->n_stages; i++)
+        if (!s->stages[i].fetch)
+            return &s->stages[i];
+    return NULL;
+}
+
+/* There is always one: an expert asked for out of order, or a stage, has no more than one. */
+static struct fetch *begin_read(struct sl_streamed *s, unsigned layer, uint32_t expert,
+                                uint32_t block, bool ahead, bool halves)
+{
+    struct fetch *f = s->fetches;
+    while (f->busy)
+        f++;
+    *f = (struct fetch){
+        .read = {.file = &s->files[layer],
+                 .expert = expert,
+                 .buffer = block_at(s, block),
+                 .ahead = ahead,
+                 .halves = halves},
+        .busy = true,
+    };
+    sl_reader_submit(s->reader, &f->read, NULL); /* never too many */
+    s->use.misses += !ahead;
+    return f;
+}
+
+static void end_read(struct fetch **f)
+{
+    if (*f)
+        (*f)->busy = false;
+    *f = NULL;
+}
+
+/* ---- what was done ---- */
+
+struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
+{
+    struct sl_experts_use use = s->use;
+    for (unsigned i = 0; i < sl_reader_drives(s->reader); i++) {
+        const struct sl_reader_use drive = sl_reader_use(s->reader, i);
+        use.bytes_read += drive.bytes;
+        use.read_seconds += drive.seconds;
+    }
+    return use;
+}
+
+struct sl_asked sl_streamed_asked(const struct sl_streamed *s)
+{
+    const struct sl_experts_use now = sl_streamed_use(s), *before = &s->before;
+    return (struct sl_asked){
+        .hits = (uint32_t)(now.hits - before->hits),
+        .misses = (uint32_t)(now.misses - before->misses),
+        .ahead = (uint32_t)(now.ahead - before->ahead),
+        .bytes = now.bytes_read - before->bytes_read,
+        .landed = s->landed,
+    };
+}
+
+/* ---- asking --------------------------------------------------------------------------------- */
+
+/* EXPERT, in BLOCK or on its way there, has a slot from now on, whose own block is returned. */
+static uint32_t move_in(struct sl_streamed *s, unsigned layer, int32_t slot, uint32_t expert,
+                        uint32_t block)
+{
+    uint32_t *own = block_of(s, layer, slot), old = *own;
+    sl_slots_put(s->slots, layer, slot, expert);
+    *own = block;
+    return old;
+}
+
+/* Reads EXPERT, or lets it move in from the stage where it was guessed. */
+static bool begin_in_slot(struct sl_streamed *s, struct wanted *w, uint32_t expert)
+{
+    int32_t slot = sl_slots_victim(s->slots, s->layer);
+    if (slot < 0)
+        return false;
+    w->slot = slot;
+    if (w->stage) {
+        w->fetch = w->stage->fetch;
+        w->stage->block = move_in(s, s->layer, slot, expert, w->stage->block);
+        w->stage->fetch = NULL;
+        w->stage = NULL;
+    } else {
+        uint32_t block = *block_of(s, s->layer, slot);
+        sl_slots_put(s->slots, s->layer, slot, expert);
+        w->fetch = begin_read(s, s->layer, expert, block, false, true);
+    }
+    sl_slots_pin(s->slots, s->layer, slot);
+    return w->begun = true;
+}
+
+static bool begin_in_stage(struct sl_streamed *s, struct wanted *w, uint32_t expert)
+{
+    if (!w->stage) {
+        struct stage *g = free_stage(s);
+        if (!g)
+            return false;
+        g->layer = s->layer;
+        g->guess = false;
+        g->fetch = begin_read(s, s->layer, expert, g->block, false, !s->ask.in_order);
+        w->stage = g;
+    }
+    w->fetch = w->stage->fetch;
+    return w->begun = true;
+}
+
+static bool begin(struct sl_streamed *s, struct wanted *w, uint32_t expert)
+{
+    return (!s->ask.in_order && begin_in_slot(s, w, expert)) || begin_in_stage(s, w, expert);
+}
+
+/* Begins reads in the order of the ask until there is no room for another. */
+static void begin_more(struct sl_streamed *s)
+{
+    collect_stages(s);
+    while (s->begun < s->ask.n &&
+           (s->wanted[s->begun].begun || begin(s, &s->wanted[s->begun], s->ask.ids[s->begun])))
+        s->begun++;
+}
+
+/* Finds what was asked for among the slots and holds it there. */
+static void find_held(struct sl_streamed *s)
+{
+    for (size_t i = 0; i < s->ask.n; i++) {
+        int32_t slot = sl_slots_find(s->slots, s->layer, s->ask.ids[i]);
+        s->wanted[i] = (struct wanted){.slot = slot, .begun = slot >= 0};
+        if (slot >= 0) {
+            sl_slots_pin(s->slots, s->layer, slot);
+            s->use.hits++;
+        }
+        if (s->ask.uses)
+            sl_slots_use(s->slots, s->layer, s->ask.ids[i], s->ask.uses[i]);
+    }
+}
+
+/* The place of EXPERT in what was asked for, or NULL. */
+static struct wanted *wanted_of(struct sl_streamed *s, uint32_t expert)
+{
+    size_t low = 0, high = s->ask.n;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (s->ask.ids[middle] < expert)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->ask.n && s->ask.ids[low] == expert ? &s->wanted[low] : NULL;
+}
+
+/* Guesses that were right are raised to what is needed; the others are given up. */
+static void judge_guesses(struct sl_streamed *s)
+{
+    for (unsigned i = 0; i < s->n_stages; i++) {
+        struct stage *g = &s->stages[i];
+        if (!g->fetch || !g->guess)
+            continue;
+        struct wanted *w = g->layer == s->layer ? wanted_of(s, g->fetch->read.expert) : NULL;
+        enum sl_read_state state = state_of(s, g->fetch);
+        if (w && !w->begun && state != SL_READ_FAILED && state != SL_READ_WITHDRAWN) {
+            g->guess = false;
+            w->stage = g;
+            s->use.ahead++;
+            sl_reader_raise(s->reader, &g->fetch->read);
+            begin(s, w, g->fetch->read.expert);
+        } else {
+            sl_reader_withdraw(s->reader, &g->fetch->read);
+            if (state == SL_READ_DONE)
+                end_read(&g->fetch);
+        }
+    }
+}
+
+int sl_streamed_ask(struct sl_streamed *s, unsigned layer, const struct sl_ask *ask,
+                    struct sluice_err *err)
+{
+    if (s->asked || ask->n > s->files[layer].n_experts)
+        return sl_fail(err, SLUICE_EARG, "%zu experts asked for at a time; the layer has %u",
+                       ask->n, s->files[layer].n_experts);
+    s->asked = true;
+    s->before = sl_streamed_use(s);
+    s->landed = 0;
+    s->layer = layer;
+    s->ask = *ask;
+    s->begun = s->taken = s->released = 0;
+    find_held(s);
+    judge_guesses(s);
+    begin_more(s);
+    return 0;
+}
+
+/* ---- taking --------------------------------------------------------------------------------- */
+
+static struct sl_ready ready_of(struct sl_streamed *s, size_t i, bool gate_up, bool down)
+{
+    const struct wanted *w = &s->wanted[i];
+    uint32_t block = w->slot >= 0 ? *block_of(s, s->layer, w->slot) : w->stage->block;
+    return (struct sl_ready){(uint32_t)i, gate_up, down, w->fetch != NULL, block_at(s, block)};
+}
+
+/* The caller is done with ids[i]: what passed through may stay now, if it deserves a slot. */
+static void let_go(struct sl_streamed *s, size_t i)
+{
+    struct wanted *w = &s->wanted[i];
+    uint32_t expert = s->ask.ids[i];
+    if (w->slot >= 0) {
+        sl_slots_unpin(s->slots, s->layer, w->slot);
+    } else if (w->stage) {
+        int32_t slot = s->ask.uses && sl_slots_deserves(s->slots, s->layer, expert)
+                           ? sl_slots_victim(s->slots, s->layer)
+                           : -1;
+        if (slot >= 0)
+            w->stage->block = move_in(s, s->layer, slot, expert, w->stage->block);
+        w->stage->fetch = NULL;
+    }
+    end_read(&w->fetch);
+    w->begun = false;
+}
+
+static void note_landing(struct sl_streamed *s, const struct wanted *w)
+{
+    if (w->fetch && w->fetch->read.landed > s->landed)
+        s->landed = w->fetch->read.landed;
+}
+
+/* Fills READY with the next experts that are there, in order. */
+static size_t next_in_order(struct sl_streamed *s, struct sl_ready *ready, size_t max)
+{
+    size_t n = 0;
+    for (; n < max && s->taken < s->begun; s->taken++) {
+        const struct wanted *w = &s->wanted[s->taken];
+        if (state_of(s, w->fetch) != SL_READ_DONE)
+            break;
+        note_landing(s, w);
+        ready[n++] = ready_of(s, s->taken, true, true);
+    }
+    return n;
+}
+
+/* Fills READY with halves that are there and were not taken yet. */
+static size_t next_halves(struct sl_streamed *s, struct sl_ready *ready, size_t max)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->begun && n < max; i++) {
+        struct wanted *w = &s->wanted[i];
+        enum sl_read_state state = w->down ? SL_READ_DONE : state_of(s, w->fetch);
+        bool down = state == SL_READ_DONE && !w->down;
+        bool gate_up = (down || state == SL_READ_HALF) && !w->gate_up;
+        if (!gate_up && !down)
+            continue;
+        ready[n++] = ready_of(s, i, gate_up, down);
+        if (down)
+            note_landing(s, w);
+        w->gate_up |= gate_up;
+        w->down |= down;
+        s->taken += down;
+    }
+    return n;
+}
+
+/* The first read of the ask that failed. */
+static int failure(const struct sl_streamed *s, struct sluice_err *err)
+{
+    for (size_t i = 0; i < s->begun; i++) {
+        const struct wanted *w = &s->wanted[i];
+        if (state_of(s, w->fetch) == SL_READ_FAILED) {
+            if (err)
+                *err = w->fetch->read.err;
+            return w->fetch->read.err.code;
+        }
+    }
+    return 0;
+}
+
+static void wait_for_reader(struct sl_streamed *s)
+{
+    double begin = sl_now();
+    sl_reader_wait(s->reader, &s->seen, patience);
+    double seconds = sl_now() - begin;
+    s->use.wait_seconds += seconds;
+    s->spent += seconds;
+}
+
+int sl_streamed_take(struct sl_streamed *s, struct sl_ready *ready, size_t max,
+                     struct sluice_err *err)
+{
+    if (s->ask.in_order) {
+        while (s->released < s->taken)
+            let_go(s, s->released++);
+        max = sl_min(max, sl_max(s->n_stages / 2, 1)); /* while these are computed, others come */
+    }
+    for (;;) {
+        begin_more(s);
+        if (s->taken == s->ask.n)
+            return 0;
+        size_t n = s->ask.in_order ? next_in_order(s, ready, max) : next_halves(s, ready, max);
+        if (n > 0)
+            return (int)n;
+        int status = failure(s, err);
+        if (status < 0)
+            return status;
+        if (s->stop && atomic_load(s->stop))
+            return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
+        wait_for_reader(s);
+    }
+}
+
+/* Stops what was not yet read, and waits until the drive is done with its memory. */
+static void abandon(struct sl_streamed *s)
+{
+    for (size_t i = s->released; i < s->ask.n; i++)
+        if (!settled(state_of(s, s->wanted[i].fetch)))
+            sl_reader_withdraw(s->reader, &s->wanted[i].fetch->read);
+    for (size_t i = s->released; i < s->ask.n; i++)
+        while (!settled(state_of(s, s->wanted[i].fetch)))
+            sl_reader_wait(s->reader, &s->seen, patience);
+}
+
+/* What did not arrive leaves its slot or stage empty. */
+static void lose(struct sl_streamed *s, struct wanted *w)
+{
+    if (w->slot >= 0) {
+        sl_slots_unpin(s->slots, s->layer, w->slot);
+        sl_slots_drop(s->slots, s->layer, w->slot);
+    } else {
+        w->stage->fetch = NULL;
+    }
+    end_read(&w->fetch);
+}
+
+void sl_streamed_release(struct sl_streamed *s)
+{
+    if (!s->asked)
+        return;
+    abandon(s);
+    for (size_t i = s->released; i < s->ask.n; i++) {
+        struct wanted *w = &s->wanted[i];
+        if (w->begun && state_of(s, w->fetch) == SL_READ_DONE)
+            let_go(s, i);
+        else if (w->begun)
+            lose(s, w);
+    }
+    s->asked = false;
+}
+
+/* ---- guessing, and passes ------------------------------------------------------------------- */
+
+static bool guessed(const struct sl_streamed *s, unsigned layer, uint32_t expert)
+{
+    for (unsigned i = 0; i < s->n_stages; i++) {
+        const struct stage *g = &s->stages[i];
+        if (g->fetch && g->guess && g->layer == layer && g->fetch->read.expert == expert)
+            return true;
+    }
+    return false;
+}
+
+void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *ids, size_t n,
+                        double cost)
+{
+    struct stage *g;
+    s->spent += cost;
+    collect_stages(s);
+    for (size_t i = 0; i < n && (g = free_stage(s)); i++) {
+        if (sl_slots_find(s->slots, layer, ids[i]) >= 0 || guessed(s, layer, ids[i]))
+            continue;
+        g->layer = layer;
+        g->guess = true;
+        g->fetch = begin_read(s, layer, ids[i], g->block, true, false);
+    }
+}
+
+void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *stop)
+{
+    if (s->pass == 1)
+        sl_ahead_count(&s->use.guesses, s->spent);
+    s->pass = tokens;
+    s->spent = 0;
+    s->stop = stop;
+    sl_slots_tick(s->slots, (uint32_t)sl_min(tokens, UINT32_MAX));
+}
+
+bool sl_streamed_guessing(const struct sl_streamed *s)
+{
+    return s->pass == 1 && s->n_slots < s->files->n_experts && sl_ahead_wanted(&s->use.guesses);
+}
+
+/* Every expert of such an ask finds a slot. */
+size_t sl_streamed_at_once(const struct sl_streamed *s)
+{
+    return sl_min(s->n_slots, SL_WAVE_MAX);
+}
+
+const struct sl_reader *sl_streamed_reader(const struct sl_streamed *s)
+{
+    return s->reader;
+}
