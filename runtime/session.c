@@ -479,6 +479,7 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
         stats->expert_misses = use.misses;
         stats->expert_ahead = use.ahead;
         stats->expert_bytes = use.bytes_read;
+        stats->expert_slots = use.slots;
         stats->read_seconds = use.read_seconds;
         stats->wait_seconds = use.wait_seconds;
         stats->guessing = use.guesses.verdict == SL_AHEAD_TRYING ? 0

@@ -105,6 +105,9 @@ struct sluice_engine_opts {
     uint64_t memory;
     /* The session that memory is kept for, at most the model's own context; NULL: a default one. */
     const struct sluice_session_opts *session;
+    /* The file that sluice_engine_save_usage() wrote: experts that were hot are read at once.  NULL:
+     * none; one that does not exist is fine. */
+    const char *usage;
     void *user;
     sluice_loading_fn *progress; /* after each file; NULL: none */
 };
@@ -145,6 +148,13 @@ SLUICE_API int sluice_plan_memory(struct sluice_memory_plan *plan, const char *d
  */
 SLUICE_API int sluice_engine_open(sluice_engine **engine, const char *dir,
                                   const struct sluice_engine_opts *opts, struct sluice_err *err);
+
+/*
+ * Remembers in the file PATH which experts were hot, for sluice_engine_opts.usage.  Where experts
+ * are mapped nothing is written.  Nothing else in this library writes to a drive.
+ */
+SLUICE_API int sluice_engine_save_usage(const sluice_engine *engine, const char *path,
+                                        struct sluice_err *err);
 
 /* Closes the engine and sets *engine to NULL.  Its sessions must be closed first.  NULL is fine. */
 SLUICE_API void sluice_engine_close(sluice_engine **engine);
@@ -378,6 +388,7 @@ struct sluice_stats {
     uint64_t expert_misses; /* experts that had to be read */
     uint64_t expert_ahead;  /* experts whose read had begun before, by a guess */
     uint64_t expert_bytes;  /* read for them */
+    uint32_t expert_slots;  /* experts kept per layer: fewer than planned if memory became short */
     double read_seconds;    /* while something was being read */
     double wait_seconds;    /* while nothing could be done but wait for a read */
     /* Guessing the next layer's experts: 0 not decided yet, -1 does not pay, 1 pays; and the
