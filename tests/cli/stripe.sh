@@ -30,7 +30,9 @@ for parts in 2 3 6; do # 6: more than an expert has chunks
     expect 0 good -- "$sluice" verify $made/0
     expect 0 "parts       $parts: $made/0, $work/$made/2" -- "$sluice" inspect $made/0
     expect 0 "\"parts\": $parts" -- "$sluice" inspect $made/0 --json
-    for reader in auto pread; do
+    for reader in auto pread uring; do
+        [ $reader != uring ] || "$sluice" eval logits -m want --tokens tokens.i32 --out x.f32 \
+            --reader uring > /dev/null 2>&1 || continue # not here
         logits $made/0 made.f32 $reader
         cmp want.f32 made.f32 || bad "$parts parts, reader $reader: other logits"
     done
