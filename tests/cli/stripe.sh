@@ -133,6 +133,18 @@ expect 3 'part 1/3, part 2/3 wanted' -- \
 rm damaged/0/experts-01.2.safetensors
 mended 'one part in the place of another'
 
+# Any bit of any part.
+seed=${SLUICE_TEST_SEED:-1}
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    file=experts-0$((i % 2 + 1)).$((i % 3)).safetensors
+    place=$(awk -v seed="$seed$i" -v n="$(size_of damaged/0/$file)" \
+        'BEGIN {srand(seed); print int(rand() * n)}')
+    flip damaged/0/$file "$place"
+    expect 3 $file -- "$sluice" verify damaged/0
+    flip damaged/0/$file "$place"
+done
+expect 0 good -- "$sluice" verify damaged/0
+
 # Damage is not copied into another division.
 flip $part 5000
 expect 3 'layer 2, expert 0, chunk 3 of 5' -- "$sluice" stripe damaged/0 --join
