@@ -105,21 +105,20 @@ static int add_copied(struct sl_room *r, const struct sl_conversion *c, struct s
     return status;
 }
 
+/* Parts are written side by side: all are complete before an old one goes. */
 static int add_planned(struct sl_room *r, struct sl_conversion *c, const struct sl_plan_file *f,
                        struct sluice_err *err)
 {
     char path[SL_PATH_MAX];
     uint64_t bytes;
     int status = 0;
-    for (unsigned p = 0; status == 0 && p < sl_file_parts(c, f); p++) {
-        status = c->target->measure(c, f, p, &bytes, err);
-        if (status == 0)
-            status = sl_file_path(c, f, p, path, err);
-        if (status < 0)
-            break;
-        sl_room_add(r, p, bytes);
-        sl_room_remove(r, path);
-    }
+    unsigned parts = sl_file_parts(c, f);
+    for (unsigned p = 0; status == 0 && p < parts; p++)
+        if ((status = c->target->measure(c, f, p, &bytes, err)) == 0)
+            sl_room_add(r, p, bytes);
+    for (unsigned p = 0; status == 0 && p < parts; p++)
+        if ((status = sl_file_path(c, f, p, path, err)) == 0)
+            sl_room_remove(r, path);
     return status;
 }
 
