@@ -105,7 +105,7 @@ struct sluice_engine_opts {
     uint64_t memory;
     /* The session that memory is kept for, at most the model's own context; NULL: a default one. */
     const struct sluice_session_opts *session;
-    /* The file that sluice_engine_save_usage() wrote: experts that were hot are read at once.  NULL:
+    /* A file that sluice_engine_save_usage() wrote: experts that were hot are read at once.  NULL:
      * none; one that does not exist is fine. */
     const char *usage;
     void *user;

@@ -24,7 +24,7 @@ cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh \
     tests/cli/stripe.sh tests/cli/replay.sh
 fault_scripts = tests/fault/kill.sh tests/fault/kill_stripe.sh tests/fault/full_disk.sh
-fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
+fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers tests/fault/refusals
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/bench/make_trace.py tests/qemu/x86.sh tests/qemu/aarch64.sh \
@@ -269,6 +269,10 @@ tests_fault_memory_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 tests_fault_layers_SOURCES = tests/fault/layers.c $(process)
 tests_fault_layers_CPPFLAGS = $(cmocka_cppflags)
 tests_fault_layers_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_fault_refusals_SOURCES = tests/fault/refusals.c $(process) $(confine)
+tests_fault_refusals_CPPFLAGS = $(cmocka_cppflags)
+tests_fault_refusals_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 include tests/fuzz/local.mk
 
