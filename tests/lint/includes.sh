@@ -20,7 +20,7 @@ room moe        runtime/moe/
 room text       runtime/text/
 room sample     runtime/sample/
 room layer      runtime/layer.
-room top        runtime/engine. runtime/session. runtime/mtp. runtime/head. runtime/fill.
+room top        runtime/engine. runtime/session. runtime/span. runtime/mtp. runtime/head. runtime/fill.
 room top        runtime/sizing.
 room api        runtime/sluice.h
 room quant      quant/
