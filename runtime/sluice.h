@@ -249,9 +249,14 @@ enum sluice_multiplier {
 #define SLUICE_MULTIPLY_VECTORS 64
 
 struct sluice_session_opts {
-    size_t context;                    /* tokens to make room for; 0: the model's own limit */
-    size_t chunk;                      /* most tokens that scratch is made for; 0: 512 */
-    size_t span;                       /* most tokens for which an expert is read once; 0: chunk */
+    size_t context; /* tokens to make room for; 0: the model's own limit */
+    size_t chunk;   /* most tokens computed at a time; 0: 512 */
+    /* A prompt goes in spans, for each of which an expert is read once: most tokens of one.  0: a
+     * chunk where experts are in memory, else 4,096, or the whole context. */
+    size_t span;
+    /* What a span may take, about, and a cancelled prompt lose.  Longer ones get fewer tokens, but
+     * not so few that experts take longer to read than to compute.  0: no limit. */
+    double prefill_seconds;
     enum sluice_cache_type kv;         /* latent KV cache */
     enum sluice_cache_type index;      /* keys of the lightning indexer */
     int dense;                         /* non-zero: attend to every key, ignore the indexer */
@@ -269,11 +274,11 @@ SLUICE_API void sluice_session_close(sluice_session **session);
 
 /*
  * Callbacks of sluice_session_sync(); any may be NULL.  A non-zero return stops the work with
- * SLUICE_ECANCELLED; the chunks that were finished before stay in the session.
+ * SLUICE_ECANCELLED; the spans that were finished before stay in the session.
  */
 struct sluice_sync_callbacks {
     void *user;
-    /* After each layer: DONE of TOTAL new tokens, a chunk at work counting by its layers. */
+    /* After each layer: DONE of TOTAL new tokens, a span at work counting by its layers. */
     int (*progress)(void *user, size_t done, size_t total);
     /* Logits of every newly computed position: float[vocab], valid during the call. */
     int (*logits)(void *user, size_t position, const float *logits);
@@ -357,7 +362,7 @@ SLUICE_API void sluice_session_observe(sluice_session *session,
                                        const struct sluice_observer *observer);
 
 /*
- * Stops the running sync or step soon (before the next layer), or else the next one.  May be called
+ * Stops the running sync or step soon (before the next chunk of a layer), or else the next one.  May be called
  * from any thread or signal handler.
  */
 SLUICE_API void sluice_session_cancel(sluice_session *session);
@@ -383,7 +388,7 @@ struct sluice_stats {
     double prefill_seconds;
     double decode_seconds;
     uint64_t expert_uses; /* experts a token was routed to */
-    /* The engine's reader, for all sessions; an expert counts once per layer and chunk. */
+    /* The engine's reader, for all sessions; an expert counts once per layer and span. */
     uint64_t expert_hits;   /* experts in memory when they were wanted */
     uint64_t expert_misses; /* experts that had to be read */
     uint64_t expert_ahead;  /* experts whose read had begun before, by a guess */

@@ -6,7 +6,7 @@ lints = \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
 unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options \
-    tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
+    tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_span tests/unit/test_drive tests/unit/test_trace \
     tests/unit/test_replay \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
@@ -152,6 +152,10 @@ tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
 tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c $(scratch)
 tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_span_SOURCES = tests/unit/test_span.c
+tests_unit_test_span_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_span_LDADD = libruntime.la $(cmocka_libs)
 
 tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
 tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)

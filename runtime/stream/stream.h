@@ -212,7 +212,8 @@ struct sl_experts_use {
     uint64_t ahead;        /* being read already, or there: guessed */
     uint32_t slots;        /* per layer now: fewer than at opening when memory became short */
     uint64_t bytes_read;   /* from files; 0 for the memory reader: pages come by themselves */
-    double read_seconds;   /* during which something was being read */
+    double read_seconds;   /* during which something was being read, of all drives together */
+    unsigned drives;       /* 0: the memory reader */
     double wait_seconds;   /* during which nothing else could be done */
     struct sl_ahead guesses;
 };

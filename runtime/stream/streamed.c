@@ -225,7 +225,8 @@ static struct fetch *begin_read(struct sl_streamed *s, unsigned layer, uint32_t 
 struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
 {
     struct sl_experts_use use = s->use;
-    for (unsigned i = 0; i < sl_reader_drives(s->reader); i++) {
+    use.drives = sl_reader_drives(s->reader);
+    for (unsigned i = 0; i < use.drives; i++) {
         const struct sl_reader_use drive = sl_reader_use(s->reader, i);
         use.bytes_read += drive.bytes;
         use.read_seconds += drive.seconds;
