@@ -362,8 +362,8 @@ SLUICE_API void sluice_session_observe(sluice_session *session,
                                        const struct sluice_observer *observer);
 
 /*
- * Stops the running sync or step soon (before the next chunk of a layer), or else the next one.  May be called
- * from any thread or signal handler.
+ * Stops the running sync or step soon, within a chunk of a layer or the read of an expert, or else
+ * the next one.  May be called from any thread or signal handler.
  */
 SLUICE_API void sluice_session_cancel(sluice_session *session);
 
