@@ -11,6 +11,7 @@
 struct sl_session_size {
     uint64_t kv_bytes;      /* as in struct sluice_stats */
     uint64_t scratch_bytes; /* the rest of what the session allocates */
+    size_t context, chunk;  /* tokens, as the session would have them */
     size_t kv_row_bytes;    /* of a token in one layer: latent, scales, rotated key */
     size_t key_panel_bytes; /* of SL_KEY_PANEL tokens' index keys; 0: no key is ever selected */
 };

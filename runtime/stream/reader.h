@@ -105,6 +105,7 @@ struct sl_reader_use {
     double seconds;   /* during which a read was in flight */
     double longest;   /* seconds of the slowest chunk */
     uint64_t retries; /* reads made again: errors, short ones, wrong checksums */
+    unsigned depth;   /* chunks in flight at most */
 };
 unsigned sl_reader_drives(const struct sl_reader *r);
 struct sl_reader_use sl_reader_use(struct sl_reader *r, unsigned drive);

@@ -541,6 +541,7 @@ struct sl_reader_use sl_reader_use(struct sl_reader *r, unsigned drive)
     struct sl_queue *q = &r->queues[drive];
     pthread_mutex_lock(&r->lock);
     struct sl_reader_use use = q->use;
+    use.depth = q->depth;
     if (q->in_flight > 0)
         use.seconds += sl_now() - q->busy_since;
     pthread_mutex_unlock(&r->lock);

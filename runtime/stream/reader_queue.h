@@ -58,7 +58,7 @@ extern const struct sl_engine sl_engine_pread; /* a thread per chunk in flight *
 extern const struct sl_engine sl_engine_uring; /* one thread, io_uring */
 
 /*
- * For tests: sees what each read(2) or its completion gave, bytes or -errno, and may change that and
+ * For tests: sees what each read(2) or its completion gave, bytes or -errno, and may change it and
  * the data, so that drives can fail on purpose.  The read began DONE bytes behind the beginning of
  * the chunk.  Called by the engines' threads.
  */

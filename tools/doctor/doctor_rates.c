@@ -100,7 +100,7 @@ static void check_computing(const struct sl_doctor_measuring *m)
 
 /* ---- the drive ------------------------------------------------------------------------------- */
 
-/* The chunk by which experts are read, and as many in flight as the readers of runtime/stream/ keep.
+/* The chunk by which experts are read, and as many in flight as readers of runtime/stream/ keep.
  * Around a fault the kernel reads more than is wanted, so a
  * mapping is touched in pieces of the size of an expert's matrix. */
 static const struct sl_drive_test tests[SL_DRIVE_READERS] = {
