@@ -43,6 +43,7 @@ void sl_evaluate_take_layer(const struct sl_evaluation *e, struct sl_stream *s)
         .wave = s->experts ? sl_experts_wave(s->experts) : 0,
         .types = s->types,
         .chunk = e->chunk,
+        .span = e->chunk,
         .capacity = e->context,
     };
     s->ws = (struct sl_workspace){0};
@@ -146,7 +147,6 @@ static int attend(struct sl_evaluation *e, uint32_t layer, struct layer_sums *su
         n = sl_min(sl_min(e->chunk, e->context - position), e->n - t);
         for (int i = 0; i < SL_STREAMS; i++) {
             struct sl_stream *s = &e->stream[i];
-            sl_attention_begin(&s->ws.attention, position, n);
             sl_layer_attend(&s->ws, s->weights, &s->cache, layer, position, n,
                             s->hidden + t * hidden);
         }
@@ -197,7 +197,7 @@ static size_t route(struct sl_evaluation *e, struct sl_stream *s)
     size_t used = c->experts_used, n_used = 0;
     for (size_t t = 0; t < e->n; t += e->chunk) {
         struct piece p = piece_at(e, s, t);
-        sl_router_run(&s->ws.moe, s->weights, p.x, p.n);
+        sl_router_run(&s->ws.moe, s->weights, p.x, 0, p.n);
         memcpy(s->chosen + t * used, s->ws.moe.chosen, p.n * used * sizeof *s->chosen);
         memcpy(e->weight + t * used, s->ws.moe.weight, p.n * used * sizeof *e->weight);
     }

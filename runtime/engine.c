@@ -150,6 +150,11 @@ void sluice_engine_info(const sluice_engine *e, struct sluice_model_info *info)
     };
 }
 
+int sluice_engine_drive(const sluice_engine *e, unsigned number, struct sluice_drive *drive)
+{
+    return e->experts && sl_experts_drive(e->experts, number, drive);
+}
+
 /* ---- text ----------------------------------------------------------------------------------- */
 
 static int need_tokenizer(const sluice_engine *e, struct sluice_err *err)

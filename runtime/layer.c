@@ -3,6 +3,7 @@
 #include "runtime/layer.h"
 
 #include "runtime/base/arith.h"
+#include "runtime/base/err.h"
 
 struct norm_phase {
     const struct sl_workspace *ws;
@@ -34,12 +35,15 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
     ws->attention.config = ws->moe.config = opts->config;
     ws->attention.compute = ws->moe.compute = &ws->compute;
     ws->attention.types = opts->types;
-    ws->attention.chunk = ws->moe.chunk = opts->chunk;
+    ws->chunk = ws->attention.chunk = ws->moe.chunk = opts->chunk;
+    ws->moe.span = opts->span;
+    ws->floats = opts->floats;
     ws->attention.capacity = opts->capacity;
     ws->moe.experts = opts->experts;
     ws->moe.wave = opts->wave;
-    ws->normed = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
-    ws->update = sl_arena_take(arena, opts->chunk * opts->config->hidden, sizeof(float));
+    size_t normed = opts->floats ? opts->span : opts->chunk;
+    ws->normed = sl_arena_take(arena, normed * opts->config->hidden, sizeof(float));
+    ws->update = sl_arena_take(arena, opts->span * opts->config->hidden, sizeof(float));
     sl_attention_take_tables(&ws->attention, arena);
     size_t start = arena->used;
     sl_attention_take_scratch(&ws->attention, arena);
@@ -80,26 +84,55 @@ void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
     sl_meter_lap(ws->compute.meter, SLUICE_PART_PROJECTIONS);
 }
 
+/* The router's choices for the whole span. */
+static void route(struct sl_workspace *ws, const struct sl_layer_weights *w, size_t n,
+                  const float *hidden)
+{
+    size_t width = ws->config->hidden;
+    for (size_t t = 0; t < n; t += ws->chunk) {
+        size_t count = sl_min(ws->chunk, n - t);
+        float *x = ws->normed + (ws->floats ? t * width : 0);
+        sl_norm_rows(ws, hidden + t * width, w->vector[SL_FFN_NORM], count, x);
+        sl_router_run(&ws->moe, w, x, t, count);
+    }
+}
+
+static void run_dense(struct sl_workspace *ws, const struct sl_layer_weights *w, size_t n,
+                      const float *hidden)
+{
+    size_t width = ws->config->hidden;
+    for (size_t t = 0; t < n; t += ws->chunk) {
+        size_t count = sl_min(ws->chunk, n - t);
+        sl_norm_rows(ws, hidden + t * width, w->vector[SL_FFN_NORM], count, ws->normed);
+        sl_dense_run(&ws->moe, w, ws->normed, count, ws->update + t * width);
+    }
+}
+
 int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
                  struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
                  float *hidden, struct sluice_err *err)
 {
+    size_t width = ws->config->hidden;
     int status = 0;
-    sl_layer_attend(ws, w, cache, layer, position, n, hidden);
-    sl_norm_rows(ws, hidden, w->vector[SL_FFN_NORM], n, ws->normed);
+    for (size_t t = 0; t < n; t += ws->chunk) {
+        if (ws->cancelled && atomic_load(ws->cancelled))
+            return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
+        sl_layer_attend(ws, w, cache, layer, position + t, sl_min(ws->chunk, n - t),
+                        hidden + t * width);
+    }
     if (sl_layer_is_moe(ws->config, layer)) {
-        sl_router_run(&ws->moe, w, ws->normed, n);
+        route(ws, w, n, hidden);
         show_routes(ws, layer, position, n);
         ws->moe.guess = (struct sl_guess){n == 1 ? ws->next : NULL, hidden};
         status = sl_experts_run(&ws->moe, w, layer, ws->normed, n, ws->update, err);
         if (status == 0)
             show_experts(ws, position);
     } else {
-        sl_dense_run(&ws->moe, w, ws->normed, n, ws->update);
+        run_dense(ws, w, n, hidden);
     }
     if (status < 0)
         return status;
-    ws->compute.ops->add(ws->update, n * ws->config->hidden, hidden);
+    ws->compute.ops->add(ws->update, n * width, hidden);
     if (ws->hooks && ws->hooks->hidden)
         ws->hooks->hidden(ws->hooks->user, layer, position, n, hidden);
     return 0;

@@ -6,20 +6,29 @@
 #ifndef SL_LAYER_H
 #define SL_LAYER_H
 
+#include <stdatomic.h>
+
 #include "runtime/attention/attention.h"
 #include "runtime/moe/moe.h"
 
-/* Everything a layer needs beside its weights and caches; scratch for chunks of `chunk` tokens. */
+/*
+ * Everything a layer needs beside its weights and caches.  It goes over a span of tokens: all but
+ * the routed experts chunk by chunk, in scratch for a chunk; those meet the tokens of all chunks,
+ * so that each is brought once.
+ */
 struct sl_workspace {
     const struct sl_config *config;
+    size_t chunk;
+    bool floats; /* routed or shared experts want floats of the span, not INT8 */
     struct sl_compute compute;
     struct sl_attention attention;
     struct sl_moe moe;
     const struct sl_hooks *hooks; /* or NULL */
+    const atomic_int *cancelled;  /* stops sl_layer_run() between two chunks; or NULL */
     /* The layer after the one that runs, whose experts may be guessed; or NULL. */
     const struct sl_layer_weights *next;
-    float *normed; /* [chunk][hidden] */
-    float *update; /* [chunk][hidden]: what a half adds to the residual stream */
+    float *normed; /* [chunk][hidden]; of floats, [span][hidden] */
+    float *update; /* [span][hidden]: what a half adds to the residual stream */
 };
 
 struct sl_workspace_opts {
@@ -28,7 +37,8 @@ struct sl_workspace_opts {
     struct sl_experts *experts; /* NULL when no layer has experts, or only sizes are wanted */
     size_t wave;                /* sl_moe_wave() */
     struct sl_cache_types types;
-    size_t chunk;
+    size_t chunk, span; /* chunk ≤ span */
+    bool floats;
     size_t capacity; /* tokens of a cache */
 };
 
@@ -39,15 +49,15 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
 /* Computes constants; once, after the second pass. */
 void sl_workspace_init(struct sl_workspace *ws);
 
-/* The first half of sl_layer_run() below: hidden += attention(norm(hidden)). */
+/* The first half of sl_layer_run() below, for n ≤ chunk: hidden += attention(norm(hidden)). */
 void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
                      struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
                      float *hidden);
 
 /*
- * hidden[n][hidden] → the same after LAYER, for positions [position, position + n), n ≤ chunk.
- * sl_attention_begin() must have been called for these positions.  CACHE receives the positions and
- * must hold all earlier ones.  Fails only when an expert cannot be read.
+ * hidden[n][hidden] → the same after LAYER, for positions [position, position + n), n ≤ span.
+ * CACHE receives the positions and must hold all earlier ones.  Fails when an expert cannot be
+ * read, and when it is cancelled.
  */
 int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
                  struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,

@@ -9,56 +9,68 @@
 #include "runtime/base/arith.h"
 #include "runtime/session.h"
 
-/* Builds the layer's input rows for positions [first, first + n). */
-static void prepare(sluice_session *s, const struct sl_layer_weights *w, size_t position,
-                    size_t first, size_t n)
+/* ROWS[n], the main model's residual stream at positions [first, first + n), become the layer's. */
+static void prepare(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
+                    float *rows)
 {
     const struct sl_config *c = &s->engine->weights->config;
     const struct sl_ops *ops = s->ws.compute.ops;
+    const float *final = s->engine->weights->head.vector[SL_FINAL_NORM];
     for (size_t i = 0; i < n; i++) {
-        size_t at = first + i;
-        float *row = s->mtp_input + i * 2 * c->hidden;
-        const float *h = at < position ? s->mtp_last : s->final + (at - position) * c->hidden;
-        sl_embed(s->engine->weights, ops, s->tokens[at + 1], row);
-        ops->rmsnorm(row, w->vector[SL_MTP_EMBED_NORM], c->rms_eps, c->hidden, row);
-        ops->rmsnorm(h, w->vector[SL_MTP_HIDDEN_NORM], c->rms_eps, c->hidden, row + c->hidden);
-        sl_codes_put(&s->mtp_codes, ops, i, 0, row, 2 * c->hidden);
+        float *embed = s->mtp_input + i * 2 * c->hidden, *h = embed + c->hidden;
+        sl_embed(s->engine->weights, ops, s->tokens[first + i + 1], embed);
+        ops->rmsnorm(embed, w->vector[SL_MTP_EMBED_NORM], c->rms_eps, c->hidden, embed);
+        ops->rmsnorm(rows + i * c->hidden, final, c->rms_eps, c->hidden, h);
+        ops->rmsnorm(h, w->vector[SL_MTP_HIDDEN_NORM], c->rms_eps, c->hidden, h);
+        sl_codes_put(&s->mtp_codes, ops, i, 0, embed, 2 * c->hidden);
     }
     const struct sl_matrix *proj = &w->matrix[SL_MTP_PROJ];
     struct sl_product product = {
         .w = proj,
         .x = sl_acts_for(proj, &s->mtp_codes, s->mtp_input, 2 * c->hidden),
         .n = n,
-        .y = s->mtp_hidden,
+        .y = rows,
         .ldy = c->hidden,
     };
     sl_multiply(&s->ws.compute, &product, 1);
 }
 
+static int show_drafts(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
+                       float *rows, const struct sluice_sync_callbacks *callbacks)
+{
+    size_t hidden = s->engine->weights->config.hidden;
+    int status = 0;
+    for (size_t t = 0; status == 0 && t < n; t += s->chunk) {
+        size_t count = sl_min(s->chunk, n - t);
+        float *x = rows + t * hidden;
+        sl_norm_rows(&s->ws, x, w->vector[SL_MTP_FINAL_NORM], count, x);
+        status = sl_head_show(s, x, first + t, count, callbacks->draft, callbacks->user);
+    }
+    return status;
+}
+
+/* The residual streams of both models have one place: position i of the MTP layer takes that of
+ * token i of the main model. */
 int sl_mtp_run(sluice_session *s, size_t position, size_t n,
                const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
     const struct sl_config *c = &s->engine->weights->config;
     const struct sl_layer_weights *w = &s->engine->weights->layers[c->layers];
-    size_t before = s->mtp_length;
-    size_t end = position + n - 1; /* position end needs a token that is not known yet */
+    size_t first = s->mtp_length;  /* position, or the one before it */
+    size_t end = position + n - 1; /* this position needs a token that is not known yet */
+    float *before = s->hidden - c->hidden, *rows = first < position ? before : s->hidden;
     int status = 0;
-    while (status == 0 && s->mtp_length < end) {
-        size_t first = s->mtp_length, count = sl_min(end - first, s->chunk);
-        prepare(s, w, position, first, count);
-        sl_attention_begin(&s->ws.attention, first, count);
-        status = sl_layer_run(&s->ws, w, &s->caches[c->layers], c->layers, first, count,
-                              s->mtp_hidden, err);
-        s->mtp_length += count;
-        if (status == 0 && callbacks && callbacks->draft) {
-            sl_norm_rows(&s->ws, s->mtp_hidden, w->vector[SL_MTP_FINAL_NORM], count, s->mtp_hidden);
-            status = sl_head_show(s, s->mtp_hidden, first, count, callbacks->draft,
-                                  callbacks->user);
-        }
+    memcpy(before, s->mtp_last, c->hidden * sizeof *before);
+    for (size_t t = first; t < end; t += s->chunk)
+        prepare(s, w, t, sl_min(s->chunk, end - t), rows + (t - first) * c->hidden);
+    if (first < end)
+        status = sl_layer_run(&s->ws, w, &s->caches[c->layers], c->layers, first, end - first, rows,
+                              err);
+    if (status == 0 && first < end && callbacks && callbacks->draft)
+        status = show_drafts(s, w, first, end - first, rows, callbacks);
+    if (status == 0) {
+        memcpy(s->mtp_last, s->hidden + (n - 1) * c->hidden, c->hidden * sizeof *s->mtp_last);
+        s->mtp_length = end;
     }
-    if (status == 0)
-        memcpy(s->mtp_last, s->final + (n - 1) * c->hidden, c->hidden * sizeof *s->mtp_last);
-    else
-        s->mtp_length = before; /* the tokens behind it may never become part of the session */
     return status;
 }

@@ -35,10 +35,11 @@ static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
 {
     const struct sl_config *c = opts->config;
     struct sl_arena *a = &s->arena;
-    size_t n = s->chunk, hidden = c->hidden;
+    size_t n = s->chunk, hidden = c->hidden, before = s->has_mtp ? 1 : 0;
     sl_workspace_take(&s->ws, a, opts);
     s->tokens = sl_arena_take(a, s->capacity, sizeof *s->tokens);
-    s->hidden = sl_arena_take(a, n * hidden, sizeof(float));
+    float *stream = sl_arena_take(a, (before + s->span) * hidden, sizeof(float));
+    s->hidden = stream ? stream + before * hidden : NULL;
     s->final = sl_arena_take(a, n * hidden, sizeof(float));
     s->logits = sl_arena_take(a, c->vocab, sizeof(float));
     s->rows = sl_arena_take(a, (size_t)SL_LOGIT_ROWS * c->vocab, sizeof(float));
@@ -49,13 +50,12 @@ static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
     if (s->has_mtp) {
         s->mtp_last = sl_arena_take(a, hidden, sizeof(float));
         s->mtp_input = sl_arena_take(a, n * 2 * hidden, sizeof(float));
-        s->mtp_hidden = sl_arena_take(a, n * hidden, sizeof(float));
         sl_codes_take(&s->mtp_codes, a, n, 2 * hidden);
     }
-    size_t before = a->used;
+    size_t start = a->used;
     for (uint32_t i = 0; i < s->n_layers; i++)
         sl_cache_take(&s->caches[i], a, c, opts->types, s->capacity);
-    s->stats.kv_bytes = a->used - before;
+    s->stats.kv_bytes = a->used - start;
 }
 
 static int check_opts(const struct sluice_session_opts *opts, const struct sl_config *c,
@@ -67,9 +67,10 @@ static int check_opts(const struct sluice_session_opts *opts, const struct sl_co
     if ((unsigned)opts->multiplier > SLUICE_MULTIPLY_ONEDNN)
         return sl_fail(err, SLUICE_EARG, "multiplier %d; SLUICE_MULTIPLY_… wanted",
                        (int)opts->multiplier);
-    if (opts->chunk > UINT32_MAX / c->experts_used)
-        return sl_fail(err, SLUICE_EARG, "chunk of %zu tokens; at most %u", opts->chunk,
-                       UINT32_MAX / c->experts_used);
+    size_t most = UINT32_MAX / c->experts_used;
+    if (opts->chunk > most || opts->span > most)
+        return sl_fail(err, SLUICE_EARG, "chunk of %zu tokens, span of %zu; at most %zu",
+                       opts->chunk, opts->span, most);
     if (opts->context > c->context)
         return sl_fail(err, SLUICE_EARG,
                        "context of %zu tokens; the model was made for %u (max_position_embeddings)",
@@ -91,6 +92,17 @@ static struct sl_sizing sizing_of(const sluice_engine *engine,
     };
 }
 
+/* Whether experts, which meet whole spans, want their inputs as floats. */
+static bool wants_floats(const sluice_engine *engine)
+{
+    const struct sl_weights *w = engine->weights;
+    bool integers = true;
+    for (uint32_t i = w->config.dense_layers; i < w->n_layers; i++)
+        integers = integers && sl_is_integer(sl_experts_layout(engine->experts, i)->gate_up.code) &&
+                   sl_is_integer(w->layers[i].matrix[SL_SHARED_GATE_UP].packing.code);
+    return !integers;
+}
+
 /* The counting pass. */
 static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_workspace_opts *w,
                         struct sluice_err *err)
@@ -104,12 +116,15 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_
     s->has_mtp = z->mtp;
     s->capacity = opts->context ? opts->context : c->context;
     s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
+    s->span = sl_min(sl_max(opts->span, s->chunk), s->capacity);
     bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
     w->config = c;
     w->wave = sl_moe_wave(c, s->n_layers);
     w->types.kv = cache_type(opts->kv, z->exact);
     w->types.index = select ? cache_type(opts->index, z->exact) : 0;
     w->chunk = s->chunk;
+    w->span = s->span;
+    w->floats |= z->exact;
     w->capacity = s->capacity;
     if (!(s->caches = calloc(s->n_layers, sizeof *s->caches)))
         return sl_fail_nomem(err, "cache table", s->n_layers * sizeof *s->caches);
@@ -157,6 +172,7 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     if (!s)
         return sl_fail_nomem(err, "session", sizeof *s);
     s->engine = engine;
+    workspace.floats = wants_floats(engine);
     int status = count_memory(s, &sizing, &workspace, err);
     if (status == 0 && !s->arena.overflow)
         status = sl_engine_grant(engine, s->arena.used, s->stats.kv_bytes, err);
@@ -170,6 +186,7 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     take_memory(s, &workspace);
     sl_workspace_init(&s->ws);
     s->ws.compute.meter = &s->meter;
+    s->ws.cancelled = &s->cancelled;
     return 0;
 }
 
@@ -229,7 +246,7 @@ static int cancelled(struct sluice_err *err)
     return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
 }
 
-/* New tokens at positions [first, end), computed in chunks, and who wants to hear of them. */
+/* New tokens at positions [first, end), computed in spans, and who wants to hear of them. */
 struct extension {
     size_t first, end;
     const struct sluice_sync_callbacks *callbacks; /* or NULL */
@@ -254,39 +271,60 @@ static int run_layers(sluice_session *s, const struct extension *x, size_t posit
     sl_moe_begin(&s->ws.moe, n, &s->cancelled);
     for (size_t t = 0; t < n; t++)
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
-    sl_attention_begin(&s->ws.attention, position, n);
     for (uint32_t layer = 0; layer < layers; layer++) {
-        if (atomic_exchange(&s->cancelled, 0))
-            return cancelled(err);
         int status = layer ? tell_progress(x, position - x->first + n * layer / layers, err) : 0;
         s->ws.next = layer + 1 < layers ? &w->layers[layer + 1] : NULL;
         if (status == 0)
             status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
+        if (status == SLUICE_ECANCELLED)
+            atomic_store(&s->cancelled, 0); /* it was seen while experts were read */
         if (status < 0)
             return status;
     }
     return 0;
 }
 
-/* One chunk: layers, final norm, MTP, and logits of the rows that are wanted. */
-static int run_chunk(sluice_session *s, const struct extension *x, size_t position, size_t n,
-                     struct sluice_err *err)
+/* Final norm and head over the residual stream of [position, position + n), chunk by chunk. */
+static int show_logits(sluice_session *s, const struct sluice_sync_callbacks *callbacks,
+                       size_t position, size_t n)
+{
+    const float *norm = s->engine->weights->head.vector[SL_FINAL_NORM];
+    size_t hidden = s->engine->weights->config.hidden;
+    int status = 0;
+    for (size_t t = 0; status == 0 && t < n; t += s->chunk) {
+        size_t count = sl_min(s->chunk, n - t);
+        sl_norm_rows(&s->ws, s->hidden + t * hidden, norm, count, s->final);
+        status = sl_head_show(s, s->final, position + t, count, callbacks->logits, callbacks->user);
+    }
+    return status;
+}
+
+static void keep_logits(sluice_session *s, size_t n)
+{
+    const struct sl_weights *w = s->engine->weights;
+    sl_norm_rows(&s->ws, s->hidden + (n - 1) * w->config.hidden, w->head.vector[SL_FINAL_NORM], 1,
+                 s->final);
+    sl_head_row(s, s->final, s->logits);
+}
+
+/* One span: layers, logits of the rows that are wanted, MTP. */
+static int run_span(sluice_session *s, const struct extension *x, size_t position, size_t n,
+                    struct sluice_err *err)
 {
     const struct sluice_sync_callbacks *callbacks = x->callbacks;
     bool last = position + n == x->end;
     int status = run_layers(s, x, position, n, err);
-    if (status < 0)
-        return status;
-    sl_norm_rows(&s->ws, s->hidden, s->engine->weights->head.vector[SL_FINAL_NORM], n, s->final);
-    if (last)
-        sl_head_row(s, s->final + (n - 1) * s->engine->weights->config.hidden, s->logits);
-    if (callbacks && callbacks->logits)
-        status = sl_head_show(s, s->final, position, n, callbacks->logits, callbacks->user);
+    if (status == 0 && last)
+        keep_logits(s, n);
+    if (status == 0 && callbacks && callbacks->logits)
+        status = show_logits(s, callbacks, position, n);
     if (status == 0 && s->has_mtp)
         status = sl_mtp_run(s, position, n, callbacks, err);
-    if (status == SLUICE_ECANCELLED)
+    if (status == SLUICE_ECANCELLED) {
+        atomic_store(&s->cancelled, 0);
         return cancelled(err);
+    }
     if (status < 0)
         return status;
     s->length = position + n;
@@ -333,14 +371,14 @@ static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
     return same;
 }
 
-/* Computes tokens[s->length, n) chunk by chunk. */
+/* Computes tokens[s->length, n) span by span. */
 static int extend(sluice_session *s, const int32_t *tokens, size_t n,
                   const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
     const struct extension x = {s->length, n, callbacks};
     memcpy(s->tokens + x.first, tokens + x.first, (n - x.first) * sizeof *tokens);
     while (s->length < n) {
-        int status = run_chunk(s, &x, s->length, sl_min(s->chunk, n - s->length), err);
+        int status = run_span(s, &x, s->length, sl_min(s->span, n - s->length), err);
         if (status == 0)
             status = tell_progress(&x, s->length - x.first, err);
         if (status < 0)
@@ -380,7 +418,7 @@ int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err
         return status;
     s->tokens[s->length] = token;
     s->have_logits = false;
-    status = run_chunk(s, &(struct extension){s->length, s->length + 1, NULL}, s->length, 1, err);
+    status = run_span(s, &(struct extension){s->length, s->length + 1, NULL}, s->length, 1, err);
     if (status == 0)
         s->stats.decode_tokens++;
     s->stats.decode_seconds += sl_now() - start;

@@ -19,25 +19,25 @@ struct sluice_session {
     struct sl_layer_cache *caches;    /* [n_layers] */
     uint32_t n_layers;                /* with the MTP layer, if that is loaded */
     bool has_mtp;
-    size_t chunk;
+    size_t chunk,
+        span;        /* most tokens that a layer's halves, and its routed experts, meet at a time */
     size_t capacity; /* tokens */
 
     int32_t *tokens; /* [capacity]: what the caches hold */
     size_t length;
-    bool have_logits;                /* `logits` belongs to tokens[length − 1] */
-    float *hidden;                   /* [chunk][hidden]: the residual stream */
-    float *final;                    /* [chunk][hidden]: after the final norm */
-    float *logits;                   /* [vocab] */
-    float *rows;                     /* [SL_LOGIT_ROWS][vocab], for callbacks */
-    struct sl_codes head_codes;      /* [chunk] */
+    bool have_logits;           /* `logits` belongs to tokens[length − 1] */
+    float *hidden;              /* [span][hidden]: the residual stream; with MTP, after a row */
+    float *final;               /* [chunk][hidden]: after the final norm */
+    float *logits;              /* [vocab] */
+    float *rows;                /* [SL_LOGIT_ROWS][vocab], for callbacks */
+    struct sl_codes head_codes; /* [chunk] */
     struct sl_candidate *candidates; /* [vocab] */
 
     /* MTP: position i combines the final hidden state of token i with token i + 1. */
     size_t mtp_length; /* positions in the MTP layer's caches */
-    float *mtp_last;   /* [hidden]: final hidden state of token length − 1 */
+    float *mtp_last;   /* [hidden]: residual stream of token length − 1 */
     float *mtp_input;  /* [chunk][2 · hidden] */
     struct sl_codes mtp_codes;
-    float *mtp_hidden; /* [chunk][hidden] */
 
     atomic_int cancelled;
     struct sluice_stats stats;
@@ -66,8 +66,8 @@ int sl_head_show(sluice_session *s, const float *final, size_t position, size_t 
                  void *user);
 
 /*
- * Runs the MTP layer for the positions that the chunk [position, position + n) completes:
- * from mtp_length to position + n − 2.  s->final holds the chunk's final hidden states.  Calls
+ * Runs the MTP layer for the positions that the span [position, position + n) completes: from
+ * mtp_length to position + n − 2.  s->hidden holds the span's residual stream, and loses it.  Calls
  * callbacks->draft for each.
  */
 int sl_mtp_run(sluice_session *s, size_t position, size_t n,

@@ -173,6 +173,19 @@ SLUICE_API void sluice_engine_memory(const sluice_engine *engine, struct sluice_
 /* Strings stay valid until the engine is closed. */
 SLUICE_API void sluice_engine_info(const sluice_engine *engine, struct sluice_model_info *info);
 
+/* One of the drives that experts are read from. */
+struct sluice_drive {
+    const char *path; /* a file on it; valid until the engine is closed */
+    unsigned depth;   /* most reads in flight, of 1 MiB or less */
+    uint64_t bytes;   /* read since the engine was opened */
+    double seconds;   /* during which a read was in flight */
+};
+
+/* Returns non-zero and fills *DRIVE for numbers below that of drives; there are none when experts
+ * are mapped. */
+SLUICE_API int sluice_engine_drive(const sluice_engine *engine, unsigned number,
+                                   struct sluice_drive *drive);
+
 /* ---- text ---------------------------------------------------------------------------------- */
 
 enum {
@@ -227,7 +240,8 @@ enum sluice_multiplier {
 
 struct sluice_session_opts {
     size_t context;                    /* tokens to make room for; 0: the model's own limit */
-    size_t chunk;                      /* most tokens computed in one pass; 0: 512 */
+    size_t chunk;                      /* most tokens that scratch is made for; 0: 512 */
+    size_t span;                       /* most tokens for which an expert is read once; 0: chunk */
     enum sluice_cache_type kv;         /* latent KV cache */
     enum sluice_cache_type index;      /* keys of the lightning indexer */
     int dense;                         /* non-zero: attend to every key, ignore the indexer */

@@ -7,6 +7,8 @@ libtools_la_SOURCES = \
     tools/common/engine_options.c \
     tools/common/engine_options.h \
     tools/common/build.h \
+    tools/common/drive_name.c \
+    tools/common/drive_name.h \
     tools/common/option_help.c \
     tools/common/option_value.c \
     tools/common/option_value.h \
@@ -17,6 +19,8 @@ libtools_la_SOURCES = \
     tools/common/options.h \
     tools/common/progress.c \
     tools/common/progress.h \
+    tools/common/recorder.c \
+    tools/common/recorder.h \
     tools/common/statistics.c \
     tools/common/statistics.h \
     tools/common/status.c \

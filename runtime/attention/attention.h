@@ -69,7 +69,8 @@ struct sl_attention {
     float softmax_scale;
     float rope_factor;       /* on cosine and sine */
     float *frequency;        /* [rope/2] */
-    float *cosine, *sine;    /* [chunk][rope/2], of the current chunk's positions */
+    float *cosine, *sine;    /* [chunk][rope/2]: of positions */
+    size_t turned, n_turned; /* [turned, turned + n_turned) */
     uint64_t sparse_queries; /* counts queries that used a selection */
 
     struct sl_codes x_codes; /* the normed input */
@@ -107,13 +108,10 @@ void sl_attention_take_scratch(struct sl_attention *a, struct sl_arena *arena);
 /* Computes the constants, once the arena is allocated. */
 void sl_attention_init(struct sl_attention *a);
 
-/* Prepares the rotation of positions [position, position + n). */
-void sl_attention_begin(struct sl_attention *a, size_t position, size_t n);
-
 /*
  * out[n][hidden] = attention of layer LAYER over x[n][hidden], the normed hidden states of
- * positions [position, position + n).  Writes these positions into CACHE, which must hold all
- * earlier ones.  sl_attention_begin() must have been called for the same positions.
+ * positions [position, position + n), n ≤ chunk.  Writes these positions into CACHE, which must
+ * hold all earlier ones.
  */
 void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
                       struct sl_layer_cache *cache, unsigned layer, const float *x, size_t position,

@@ -110,9 +110,15 @@ void sl_attention_init(struct sl_attention *a)
     a->rope_factor = sl_rope_frequencies(a->config, a->frequency);
 }
 
-void sl_attention_begin(struct sl_attention *a, size_t position, size_t n)
+/* Prepares the rotation of positions [position, position + n), unless it is at hand: layers take
+ * turns over the same positions. */
+static void turn_to(struct sl_attention *a, size_t position, size_t n)
 {
     size_t pairs = a->config->rope / 2;
+    if (a->turned == position && a->n_turned >= n)
+        return;
+    a->turned = position;
+    a->n_turned = n;
     for (size_t t = 0; t < n; t++)
         for (size_t i = 0; i < pairs; i++) {
             /* The reference rounds the angle to float before taking sine and cosine. */
@@ -455,6 +461,7 @@ void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
                       size_t n, float *out)
 {
     struct sl_attention_call call = {a, w, cache, layer, position, n, x};
+    turn_to(a, position, n);
     project_x(&call);
     sl_team_run(&a->compute->team, n, 1, store_work, &call);
     project_queries(&call);

@@ -93,6 +93,12 @@ void sl_codes_take(struct sl_codes *codes, struct sl_arena *arena, size_t capaci
     codes->sum = sl_arena_take(arena, capacity, codes->ld / SL_BLOCK * sizeof(int32_t));
 }
 
+struct sl_codes sl_codes_at(const struct sl_codes *codes, size_t t)
+{
+    size_t at = t * codes->ld, block = at / SL_BLOCK;
+    return (struct sl_codes){codes->q + at, codes->scale + block, codes->sum + block, codes->ld};
+}
+
 void sl_codes_put(const struct sl_codes *codes, const struct sl_ops *ops, size_t t, size_t col,
                   const float *x, size_t n)
 {

@@ -66,6 +66,9 @@ struct sl_codes {
 
 void sl_codes_take(struct sl_codes *codes, struct sl_arena *arena, size_t capacity, size_t inputs);
 
+/* The room from vector T on. */
+struct sl_codes sl_codes_at(const struct sl_codes *codes, size_t t);
+
 /* Quantises x[0..n) as inputs [col, col + n) of vector T; COL is a multiple of 32. */
 void sl_codes_put(const struct sl_codes *codes, const struct sl_ops *ops, size_t t, size_t col,
                   const float *x, size_t n);

@@ -56,7 +56,7 @@ struct sl_load_opts {
 int sl_weights_load(struct sl_weights *w, const char *dir, const struct sl_load_opts *opts,
                     struct sluice_err *err);
 
-/* Bytes of all weights, each file in whole pages.  Files that are missing are found when loading. */
+/* Bytes of all weights, each file in whole pages.  Loading finds files that are missing. */
 uint64_t sl_weights_bytes(const struct sl_weights *w, bool with_mtp);
 
 /* Without layers (n_layers is 0): manifest, configuration, embedding and head. */

@@ -29,7 +29,7 @@ void sl_moe_take(struct sl_moe *m, struct sl_arena *arena)
     const struct sl_config *c = m->config;
     size_t shared = m->wave ? (size_t)c->shared * c->moe_inner : 0;
     size_t dense = c->dense_layers > 0 ? c->ffn_inner : 0;
-    sl_codes_take(&m->x_codes, arena, m->chunk, c->hidden);
+    sl_codes_take(&m->x_codes, arena, m->span, c->hidden);
     if (m->wave) {
         m->logits = sl_arena_take(arena, m->chunk * c->experts, sizeof(float));
         m->route_scratch = sl_arena_take(arena, (size_t)m->compute->team.threads * c->experts * 2,
@@ -68,8 +68,9 @@ int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, cons
 /* ---- one network ---------------------------------------------------------------------------- */
 
 struct encode_phase {
-    struct sl_moe *m;
+    const struct sl_moe *m;
     const float *x;
+    struct sl_codes codes;
 };
 
 static void encode_work(void *arg, size_t begin, size_t end, unsigned thread)
@@ -78,12 +79,12 @@ static void encode_work(void *arg, size_t begin, size_t end, unsigned thread)
     size_t hidden = p->m->config->hidden;
     (void)thread;
     for (size_t t = begin; t < end; t++)
-        sl_codes_put(&p->m->x_codes, p->m->compute->ops, t, 0, p->x + t * hidden, hidden);
+        sl_codes_put(&p->codes, p->m->compute->ops, t, 0, p->x + t * hidden, hidden);
 }
 
-void sl_moe_encode(struct sl_moe *m, const float *x, size_t n)
+void sl_moe_encode(struct sl_moe *m, const float *x, size_t first, size_t n)
 {
-    struct encode_phase phase = {m, x};
+    struct encode_phase phase = {m, x, sl_codes_at(&m->x_codes, first)};
     sl_team_run(&m->compute->team, n, 1, encode_work, &phase);
 }
 
@@ -113,15 +114,18 @@ void sl_activate(struct sl_moe *m, struct sl_ffn_scratch *f, size_t inner, const
     sl_team_run(&m->compute->team, n, 1, activate_work, &phase);
 }
 
-/* out[n][hidden] = down · swiglu(gate_up · x), the activations of x being encoded already. */
+/* out[n][hidden] = down · swiglu(gate_up · x) of tokens [first, first + n), n ≤ chunk, whose INT8
+ * form is in m->x_codes; X holds the floats of all tokens, where matrices want them. */
 static void run_network(struct sl_moe *m, const struct sl_matrix *gate_up,
-                        const struct sl_matrix *down, const float *x, size_t n, float *out)
+                        const struct sl_matrix *down, const float *x, size_t first, size_t n,
+                        float *out)
 {
     size_t hidden = m->config->hidden;
     struct sl_ffn_scratch *f = &m->own;
+    struct sl_acts acts = sl_acts_for(gate_up, &m->x_codes, x, hidden);
     struct sl_product up = {
         .w = gate_up,
-        .x = sl_acts_for(gate_up, &m->x_codes, x, hidden),
+        .x = sl_acts_at(acts, first * acts.ld),
         .n = n,
         .y = f->gate_up,
         .ldy = f->gate_up_ld,
@@ -141,8 +145,8 @@ static void run_network(struct sl_moe *m, const struct sl_matrix *gate_up,
 void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
                   float *out)
 {
-    sl_moe_encode(m, x, n);
-    run_network(m, &w->matrix[SL_DENSE_GATE_UP], &w->matrix[SL_DENSE_DOWN], x, n, out);
+    sl_moe_encode(m, x, 0, n);
+    run_network(m, &w->matrix[SL_DENSE_GATE_UP], &w->matrix[SL_DENSE_DOWN], x, 0, n, out);
     sl_meter_lap(m->compute->meter, SLUICE_PART_DENSE);
 }
 
@@ -151,6 +155,7 @@ void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const floa
 struct route_phase {
     struct sl_moe *m;
     const float *bias;
+    size_t first; /* token of the span */
 };
 
 static void choose_work(void *arg, size_t begin, size_t end, unsigned thread)
@@ -161,21 +166,24 @@ static void choose_work(void *arg, size_t begin, size_t end, unsigned thread)
     for (size_t t = begin; t < end; t++)
         sl_route_choose(m->config, m->compute->ops, m->logits + t * experts, p->bias,
                         m->route_scratch + (size_t)thread * experts * 2,
-                        (struct sl_route){m->chosen + t * used, m->weight + t * used});
+                        (struct sl_route){m->chosen + (p->first + t) * used,
+                                          m->weight + (p->first + t) * used});
 }
 
-void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n)
+void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t first,
+                   size_t n)
 {
     const struct sl_matrix *router = &w->matrix[SL_ROUTER];
-    struct route_phase phase = {m, w->vector[SL_ROUTER_BIAS]};
+    struct route_phase phase = {m, w->vector[SL_ROUTER_BIAS], first};
+    struct sl_codes codes = sl_codes_at(&m->x_codes, first);
     struct sl_product product = {
         .w = router,
-        .x = sl_acts_for(router, &m->x_codes, x, m->config->hidden),
+        .x = sl_acts_for(router, &codes, x, m->config->hidden),
         .n = n,
         .y = m->logits,
         .ldy = m->config->experts,
     };
-    sl_moe_encode(m, x, n);
+    sl_moe_encode(m, x, first, n);
     sl_multiply(m->compute, &product, 1);
     sl_team_run(&m->compute->team, n, 1, choose_work, &phase);
     m->expert_uses += n * m->config->experts_used;
@@ -184,9 +192,11 @@ void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const flo
 
 /* ---- the shared expert ----------------------------------------------------------------------- */
 
-void sl_shared_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n)
+void sl_shared_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t first,
+                   size_t n)
 {
-    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, n, m->own_out);
+    run_network(m, &w->matrix[SL_SHARED_GATE_UP], &w->matrix[SL_SHARED_DOWN], x, first, n,
+                m->own_out);
     sl_meter_lap(m->compute->meter, SLUICE_PART_SHARED);
 }
 
@@ -199,7 +209,7 @@ void sl_shared_put(struct sl_moe *m, size_t n, float *out)
 void sl_shared_add(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
                    float *out)
 {
-    sl_moe_encode(m, x, n);
-    sl_shared_run(m, w, x, n);
+    sl_moe_encode(m, x, 0, n);
+    sl_shared_run(m, w, x, 0, n);
     sl_shared_put(m, n, out);
 }

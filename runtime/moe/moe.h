@@ -43,21 +43,22 @@ struct sl_moe {
     const struct sl_compute *compute;
     struct sl_experts *experts; /* NULL: the model has none */
     size_t wave;                /* experts computed together; 0: the model has none */
-    size_t chunk;
+    size_t chunk;               /* most tokens that the router or one network meets at a time, */
+    size_t span;                /* and that a routed expert does */
     uint64_t expert_uses;
 
-    struct sl_codes x_codes;   /* the normed input */
+    struct sl_codes x_codes;   /* [span]: the normed input */
     struct sl_ffn_scratch own; /* dense FFN and shared expert, chunk rows */
     float *own_out;            /* [chunk][hidden]: shared expert */
     float *logits;             /* [chunk][experts] */
     float *route_scratch;      /* [threads][2 · experts] */
-    uint32_t *chosen;          /* [chunk][experts_used], ascending */
-    float *weight;             /* [chunk][experts_used] */
+    uint32_t *chosen;          /* [span][experts_used], ascending */
+    float *weight;             /* [span][experts_used] */
 
     /* Tokens sorted by expert: expert e has rows [first[e], first[e + 1]). */
     uint32_t *first;              /* [experts + 1] */
-    uint32_t *row_token;          /* [chunk · experts_used]: token of a row */
-    uint32_t *row_of;             /* [chunk][experts_used]: row of a choice */
+    uint32_t *row_token;          /* [span · experts_used]: token of a row */
+    uint32_t *row_of;             /* [span][experts_used]: row of a choice */
     struct sl_ffn_scratch routed; /* rows of a batch of experts */
     float *routed_out;            /* [rows][hidden] */
     uint32_t *todo;               /* [rows]: those whose gate_up is finished */
@@ -85,25 +86,27 @@ int sl_experts_check(const struct sl_experts *x, const struct sl_config *c, cons
 /* Experts computed together in a model of LAYERS layers; 0: none of these has experts. */
 size_t sl_moe_wave(const struct sl_config *c, uint32_t layers);
 
-/* Takes scratch from ARENA; config, compute, experts, wave and chunk are set before. */
+/* Takes scratch from ARENA; config, compute, experts, wave, chunk and span are set before. */
 void sl_moe_take(struct sl_moe *m, struct sl_arena *arena);
 
 /* A pass over N tokens begins, which STOP ends when it is no longer 0. */
 void sl_moe_begin(struct sl_moe *m, size_t n, const atomic_int *stop);
 
-/* out[n][hidden] = dense FFN of x[n][hidden]. */
+/* out[n][hidden] = dense FFN of x[n][hidden], n ≤ chunk. */
 void sl_dense_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n,
                   float *out);
 
 /*
- * Routes x[n][hidden] into m->chosen and m->weight.  Split from sl_experts_run() so that callers
- * may look at the choice.
+ * Routes x[n][hidden], n ≤ chunk, as tokens [first, first + n) of the span: into m->chosen and
+ * m->weight.  Split from sl_experts_run() so that callers may look at the choice.
  */
-void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n);
+void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t first,
+                   size_t n);
 
 /*
- * out[n][hidden] = Σ weight · expert(x), experts in ascending id, then + shared expert.  Fails when
- * an expert cannot be read.
+ * out[n][hidden] = Σ weight · expert(x), experts in ascending id, then + shared expert, of the N
+ * tokens routed.  X: their float[n][hidden], looked at by experts of floats only.  Fails when an
+ * expert cannot be read.
  */
 int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned layer,
                    const float *x, size_t n, float *out, struct sluice_err *err);

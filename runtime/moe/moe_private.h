@@ -8,16 +8,18 @@
 /* Scratch for CAPACITY rows of a network of inner size INNER. */
 void sl_ffn_take(struct sl_ffn_scratch *f, struct sl_arena *arena, size_t capacity, size_t inner);
 
-/* The INT8 form of x[n][hidden] into m->x_codes. */
-void sl_moe_encode(struct sl_moe *m, const float *x, size_t n);
+/* The INT8 form of x[n][hidden], as tokens [first, first + n) of the span, into m->x_codes. */
+void sl_moe_encode(struct sl_moe *m, const float *x, size_t first, size_t n);
 
 /* F's inner values, and their INT8 form, of N finished gate_up rows: rows[0..n), or the first N
  * when ROWS is NULL.  INNER ≤ f->inner_dim. */
 void sl_activate(struct sl_moe *m, struct sl_ffn_scratch *f, size_t inner, const uint32_t *rows,
                  size_t n);
 
-/* m->own_out[n][hidden] = the shared expert of X, whose INT8 form is in m->x_codes. */
-void sl_shared_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t n);
+/* m->own_out[n][hidden] = the shared expert of tokens [first, first + n), n ≤ chunk, whose INT8
+ * form is in m->x_codes; X: the floats of all tokens, where the matrices want them. */
+void sl_shared_run(struct sl_moe *m, const struct sl_layer_weights *w, const float *x, size_t first,
+                   size_t n);
 
 /* Adds m->own_out. */
 void sl_shared_put(struct sl_moe *m, size_t n, float *out);

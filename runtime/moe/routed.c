@@ -23,7 +23,7 @@ size_t sl_routed_rows(const struct sl_moe *m)
 void sl_routed_take_tables(struct sl_moe *m, struct sl_arena *arena)
 {
     const struct sl_config *c = m->config;
-    size_t choices = m->chunk * c->experts_used;
+    size_t choices = m->span * c->experts_used;
     m->chosen = sl_arena_take(arena, choices, sizeof(uint32_t));
     m->weight = sl_arena_take(arena, choices, sizeof(float));
     m->first = sl_arena_take(arena, c->experts + 1, sizeof(uint32_t));
@@ -213,6 +213,17 @@ static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const floa
     sl_meter_lap(m->compute->meter, SLUICE_PART_EXPERTS);
 }
 
+/* A prompt that wanted nearly all experts of this layer will want those of LAYER, too: the first of
+ * them are read while attention is computed. */
+static void expect_all(struct sl_moe *m, unsigned layer)
+{
+    if (!sl_experts_has(m->experts, layer))
+        return;
+    for (uint32_t e = 0; e < m->config->experts; e++)
+        m->used[e] = e;
+    sl_experts_expect(m->experts, layer, m->used, m->config->experts, 0);
+}
+
 static int run_in_order(struct sl_moe *m, unsigned layer, const float *x, size_t n, size_t n_used,
                         float *out, struct sluice_err *err)
 {
@@ -231,6 +242,8 @@ static int run_in_order(struct sl_moe *m, unsigned layer, const float *x, size_t
     }
     sl_experts_release(m->experts);
     close_event(m, choice, last);
+    if (taken == 0 && 8 * n_used >= 7 * m->config->experts)
+        expect_all(m, layer + 1);
     return taken;
 }
 
@@ -274,7 +287,7 @@ static int run_as_they_come(struct sl_moe *m, const struct sl_layer_weights *w, 
     if (status < 0)
         return status;
     sl_moe_guess(m, layer);
-    sl_shared_run(m, w, x, n);
+    sl_shared_run(m, w, x, 0, n);
     m->event.resident = sl_now() - choice;
     while ((taken = sl_experts_take(m->experts, m->ready, m->wave, err)) > 0) {
         sl_meter_lap(m->compute->meter, SLUICE_PART_IO);
@@ -308,8 +321,11 @@ int sl_experts_run(struct sl_moe *m, const struct sl_layer_weights *w, unsigned 
     int status = run_in_order(m, layer, x, n, n_used, out, err);
     if (status < 0)
         return status;
-    sl_shared_run(m, w, x, n);
-    sl_shared_put(m, n, out);
+    for (size_t t = 0; t < n; t += m->chunk) {
+        size_t count = sl_min(m->chunk, n - t);
+        sl_shared_run(m, w, x, t, count);
+        sl_shared_put(m, count, out + t * m->config->hidden);
+    }
     return 0;
 }
 
@@ -329,7 +345,7 @@ int sl_experts_bring(struct sl_moe *m, unsigned layer, const uint32_t *ids, size
 void sl_experts_add(struct sl_moe *m, const uint32_t *ids, size_t n, const float *x,
                     size_t n_tokens, float *out)
 {
-    sl_moe_encode(m, x, n_tokens);
+    sl_moe_encode(m, x, 0, n_tokens);
     sort_rows(m, n_tokens);
     run_wave(m, ids, n, x, n_tokens, out);
 }

@@ -107,6 +107,8 @@ int sl_experts_open_source(struct sl_experts **x, const struct sl_expert_source 
 
 /* Layout of the blocks of layer LAYER. */
 const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, unsigned layer);
+/* Whether LAYER is one of those opened. */
+bool sl_experts_has(const struct sl_experts *x, unsigned layer);
 uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer);
 const char *sl_experts_reader(const struct sl_experts *x);
 size_t sl_experts_wave(const struct sl_experts *x);
@@ -196,5 +198,8 @@ struct sl_experts_use {
     struct sl_ahead guesses;
 };
 struct sl_experts_use sl_experts_use(const struct sl_experts *x);
+
+/* As sluice_engine_drive(). */
+bool sl_experts_drive(const struct sl_experts *x, unsigned i, struct sluice_drive *drive);
 
 #endif

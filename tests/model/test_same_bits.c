@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same bits, however the work is cut and whatever computes it: instruction sets, chunks,
+ * The same bits, however the work is cut and whatever computes it: instruction sets, chunks, spans,
  * threads, readers, sync against step, reused prefixes, a cancelled prefill.  Every comparison is
  * memcmp().
  */
@@ -53,20 +53,28 @@ static void check_same(const char *what, const struct golden *g, const struct ru
     run_close(got);
 }
 
-/* All ways to cut the work on one rung. */
+/* All ways to cut the work on one rung: chunks with one and two threads, the largest with three. */
 static void check_cuts_on(const char *rung, const struct golden *g, const struct run *want)
 {
     const struct {
         const char *what;
-        size_t chunk;
+        size_t chunk, span;
         unsigned threads;
         enum sluice_reader reader;
     } cuts[] = {
-        {"chunks of 1", 1, 1, SLUICE_READER_MEMORY},
-        {"chunks of 7, pread, 2 threads", 7, 2, SLUICE_READER_PREAD},
-        {"chunks of 64, 2 threads", 64, 2, SLUICE_READER_MEMORY},
-        {"all at once, 1 thread", g->n, 1, SLUICE_READER_MEMORY},
-        {"all at once, 3 threads, pread", g->n, 3, SLUICE_READER_PREAD},
+        {"chunks of 1, 1 thread", 1, 0, 1, SLUICE_READER_MEMORY},
+        {"chunks of 1, 2 threads, pread", 1, 0, 2, SLUICE_READER_PREAD},
+        {"chunks of 7, 1 thread, pread", 7, 0, 1, SLUICE_READER_PREAD},
+        {"chunks of 7, 2 threads", 7, 0, 2, SLUICE_READER_MEMORY},
+        {"chunks of 64, 1 thread", 64, 0, 1, SLUICE_READER_MEMORY},
+        {"chunks of 64, 2 threads, pread", 64, 0, 2, SLUICE_READER_PREAD},
+        {"chunks of 1, spans of 5", 1, 5, 2, SLUICE_READER_PREAD},
+        {"chunks of 16, spans of 64", 16, 64, 3, SLUICE_READER_MEMORY},
+        {"chunks of 7, spans of 45", 7, 45, 1, SLUICE_READER_MEMORY},
+        {"chunks of 9, all in one span", 9, g->n, 2, SLUICE_READER_PREAD},
+        {"all at once, 1 thread", g->n, 0, 1, SLUICE_READER_MEMORY},
+        {"all at once, 2 threads", g->n, 0, 2, SLUICE_READER_MEMORY},
+        {"all at once, 3 threads, pread", g->n, 0, 3, SLUICE_READER_PREAD},
     };
     use_rung(rung);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
@@ -78,6 +86,7 @@ static void check_cuts_on(const char *rung, const struct golden *g, const struct
                         .reader = cuts[i].reader,
                         .mtp = want->mtp,
                         .session = want->session};
+        r.session.span = cuts[i].span;
         check_same(what, g, want, &r);
     }
 }
@@ -129,11 +138,12 @@ struct pair {
     struct golden g;
 };
 
-static void pair_open(struct pair *p, bool mtp)
+/* SPAN: of the used one. */
+static void pair_open(struct pair *p, bool mtp, size_t span)
 {
     struct sluice_err err = {0};
     const struct sluice_engine_opts engine = {.mtp = mtp};
-    const struct sluice_session_opts session = {.chunk = 16, .context = 200};
+    const struct sluice_session_opts session = {.chunk = 16, .span = span, .context = 200};
     *p = (struct pair){0};
     golden_open(&p->g, "tiny-v32", "mid");
     check_status(sluice_engine_open(&p->engine, converted("tiny-v32", "quality"), &engine, &err),
@@ -176,12 +186,12 @@ static void pair_compare(struct pair *p, const int32_t *tokens, size_t n)
                         p->g.vocab * sizeof(float));
 }
 
-static void check_prefixes(bool mtp)
+static void check_prefixes(bool mtp, size_t span)
 {
     struct pair p;
     struct sluice_err err = {0};
     int32_t other[200];
-    pair_open(&p, mtp);
+    pair_open(&p, mtp, span);
     const int32_t *tokens = p.g.tokens;
     memcpy(other, tokens, sizeof other);
     other[60] = (other[60] + 1) % (int32_t)p.g.vocab;
@@ -209,17 +219,17 @@ static void check_prefixes(bool mtp)
 static void test_prefixes(void **unused)
 {
     (void)unused;
-    check_prefixes(false);
-    check_prefixes(true);
+    check_prefixes(false, 0);
+    check_prefixes(true, 0);
+    check_prefixes(false, 70);
+    check_prefixes(true, 37);
 }
 
-/* Drafts after rewinding equal drafts of a fresh run. */
-static void test_drafts_after_rewind(void **unused)
+static void check_drafts_after_rewind(size_t span)
 {
-    (void)unused;
     struct pair p;
     struct sluice_err err = {0};
-    pair_open(&p, true);
+    pair_open(&p, true, span);
     size_t vocab = p.g.vocab;
     struct draft a = {calloc(vocab, sizeof(float)), vocab};
     struct draft b = {calloc(vocab, sizeof(float)), vocab};
@@ -233,6 +243,14 @@ static void test_drafts_after_rewind(void **unused)
     free(a.logits);
     free(b.logits);
     pair_close(&p);
+}
+
+/* Drafts after rewinding equal drafts of a fresh run. */
+static void test_drafts_after_rewind(void **unused)
+{
+    (void)unused;
+    check_drafts_after_rewind(0);
+    check_drafts_after_rewind(38);
 }
 
 /* Logits after FILLED pseudo-random positions and three computed ones. */
@@ -292,7 +310,7 @@ static void test_observer(void **unused)
 {
     (void)unused;
     struct pair p;
-    pair_open(&p, false);
+    pair_open(&p, false, 0);
     struct router router = {.decreasing = true};
     const struct sluice_observer observer = {.user = &router, .route = other_route};
     float *logits[3];
@@ -324,7 +342,7 @@ static void test_fill(void **unused)
 {
     (void)unused;
     struct pair p;
-    pair_open(&p, false);
+    pair_open(&p, false, 0);
     float *a = calloc(p.g.vocab, sizeof *a), *b = calloc(p.g.vocab, sizeof *b);
     logits_after_fill(&p, 1, a);
     logits_after_fill(&p, 3, b);
@@ -387,7 +405,7 @@ static void test_crowded_experts(void **unused)
     sluice_engine_close(&engine);
 }
 
-/* Progress never falls, moves inside a chunk, and ends with all. */
+/* Progress never falls, moves inside a span, and ends with all. */
 struct heard {
     size_t calls, done;
 };
@@ -402,36 +420,43 @@ static int hear(void *user, size_t done, size_t total)
     return 0;
 }
 
-static void test_progress(void **unused)
+static void check_progress(size_t span, size_t spans)
 {
-    (void)unused;
     struct pair p;
     struct sluice_err err = {0};
     struct heard heard = {0};
-    pair_open(&p, false);
+    pair_open(&p, false, span);
     const struct sluice_sync_callbacks callbacks = {.user = &heard, .progress = hear};
     check_status(sluice_session_sync(p.used, p.g.tokens, 40, &callbacks, &err), &err);
     assert_int_equal(heard.done, 40);
-    assert_int_equal(heard.calls, 3 * p.g.layers); /* chunks of 16 */
+    assert_int_equal(heard.calls, spans * p.g.layers);
     pair_close(&p);
 }
 
-static int stop_at_48(void *user, size_t done, size_t total)
-{
-    (void)user;
-    (void)total;
-    return done >= 48;
-}
-
-static void test_cancel(void **unused)
+static void test_progress(void **unused)
 {
     (void)unused;
+    check_progress(0, 3); /* chunks of 16 */
+    check_progress(39, 2);
+    check_progress(200, 1);
+}
+
+static int stop_after(void *user, size_t done, size_t total)
+{
+    const size_t *most = user;
+    (void)total;
+    return done > *most;
+}
+
+/* Spans of 48 or less, which are all computed when one that begins with token 48 is stopped. */
+static void check_cancel(size_t span, size_t most)
+{
     struct pair p;
     struct sluice_err err = {0};
-    pair_open(&p, true);
-    const struct sluice_sync_callbacks stop = {.progress = stop_at_48};
+    pair_open(&p, true, span);
+    const struct sluice_sync_callbacks stop = {.user = &most, .progress = stop_after};
     assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 100, &stop, &err), SLUICE_ECANCELLED);
-    assert_int_equal(sluice_session_length(p.used), 48); /* whole chunks are kept */
+    assert_int_equal(sluice_session_length(p.used), 48); /* what is finished is kept */
     sluice_session_cancel(p.used);
     assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 100, NULL, &err), SLUICE_ECANCELLED);
     assert_int_equal(sluice_session_length(p.used), 48);
@@ -440,12 +465,51 @@ static void test_cancel(void **unused)
     pair_close(&p);
 }
 
+static void test_cancel(void **unused)
+{
+    (void)unused;
+    check_cancel(0, 47);
+    check_cancel(0, 50);
+    check_cancel(24, 50);
+    check_cancel(48, 48);
+    check_cancel(48, 70);
+}
+
+/* How often an expert was wanted of the reader, for a prompt of 100 tokens. */
+static uint64_t experts_wanted(size_t span)
+{
+    struct pair p;
+    struct sluice_err err = {0};
+    struct sluice_stats stats;
+    pair_open(&p, false, span);
+    check_status(sluice_session_sync(p.used, p.g.tokens, 100, NULL, &err), &err);
+    sluice_session_stats(p.used, &stats);
+    pair_compare(&p, p.g.tokens, 100);
+    pair_close(&p);
+    return stats.expert_hits + stats.expert_misses;
+}
+
+/* A span wants each expert of a layer once at most. */
+static void test_experts_once(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    struct sluice_model_info info;
+    pair_open(&p, false, 0);
+    sluice_engine_info(p.engine, &info);
+    uint64_t all = (uint64_t)info.experts * (uint64_t)(info.layers - info.dense_layers);
+    pair_close(&p);
+    assert_in_range(experts_wanted(100), 1, all);
+    assert_in_range(experts_wanted(50), all / 2 + 1, 2 * all);
+    assert_true(experts_wanted(0) > 2 * all); /* 7 chunks */
+}
+
 static void test_limits(void **unused)
 {
     (void)unused;
     struct pair p;
     struct sluice_err err = {0};
-    pair_open(&p, false);
+    pair_open(&p, false, 0);
     int32_t vocab = (int32_t)p.g.vocab, bad[3] = {1, vocab, 2};
     char found[32];
     snprintf(found, sizeof found, "token 1 is %d", vocab);
@@ -462,8 +526,11 @@ static void test_limits(void **unused)
     assert_int_equal(sluice_session_step(p.used, vocab, &err), SLUICE_EARG);
     const struct sluice_sync_callbacks draft = {.draft = keep_draft}; /* engine without MTP */
     assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 10, &draft, &err), SLUICE_EARG);
-    const struct sluice_session_opts wrong[] = {
-        {.kv = 4}, {.index = (enum sluice_cache_type) - 1}, {.chunk = SIZE_MAX}, {.context = 513}};
+    const struct sluice_session_opts wrong[] = {{.kv = 4},
+                                                {.index = (enum sluice_cache_type) - 1},
+                                                {.chunk = SIZE_MAX},
+                                                {.span = SIZE_MAX},
+                                                {.context = 513}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         sluice_session *none = NULL;
         assert_int_equal(sluice_session_open(&none, p.engine, &wrong[i], &err), SLUICE_EARG);
@@ -480,15 +547,11 @@ static void test_limits(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts_tiny),
-        cmocka_unit_test(test_cuts_demo),
-        cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_drafts_after_rewind),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_fill),
-        cmocka_unit_test(test_observer),
-        cmocka_unit_test(test_crowded_experts),
+        cmocka_unit_test(test_cuts_tiny), cmocka_unit_test(test_cuts_demo),
+        cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_drafts_after_rewind),
+        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_experts_once),
+        cmocka_unit_test(test_limits),    cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_observer),  cmocka_unit_test(test_crowded_experts),
         cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

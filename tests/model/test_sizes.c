@@ -249,6 +249,7 @@ static void check_sessions(const char *model, bool mtp)
     const struct sluice_engine_opts engine = {.threads = 3, .mtp = mtp};
     const struct sluice_session_opts opts[] = {
         {.context = 100, .chunk = 7},
+        {.context = 100, .chunk = 7, .span = 50},
         {.context = 0},
         {.context = 90, .dense = 1, .kv = SLUICE_CACHE_BF16},
         {.context = 500, .index = SLUICE_CACHE_F32, .kv = SLUICE_CACHE_F32},

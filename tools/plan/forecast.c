@@ -35,6 +35,7 @@ static struct sl_case case_of(const struct sl_forecast *f)
         .memory = w->memory,
         .chunk = w->chunk,
         .drives = w->drives,
+        .hits = w->hits,
     };
 }
 
@@ -75,7 +76,7 @@ int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice
         return status;
     struct sl_case k = case_of(f);
     f->memory = sl_divide_memory(&k);
-    f->hits = sl_expect_hits(f->memory.share, f->memory.slots);
+    f->hits = sl_case_hits(&k, &f->memory);
     if (!f->memory.fits)
         return 0;
     fill_rows(f, &k);

@@ -20,6 +20,7 @@ struct sl_case {
     uint64_t memory; /* bytes that may be used in all */
     size_t chunk;    /* most tokens in one pass */
     unsigned drives; /* equal ones */
+    double hits;     /* fraction of expert uses found in memory, when it is known; 0: estimated */
 };
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -51,6 +52,9 @@ enum { SL_FEW_SLOTS = 8 }; /* below, what was measured collapses under SL_FEW_HI
 #define SL_FEW_HITS 0.3
 struct sl_hit_rate sl_expect_hits(double share, uint32_t slots);
 
+/* What is known of the case, or else the estimate. */
+struct sl_hit_rate sl_case_hits(const struct sl_case *k, const struct sl_memory_plan *plan);
+
 /* ---- time ------------------------------------------------------------------------------------ */
 
 enum sl_bound { SL_BOUND_MEMORY, SL_BOUND_ARITHMETIC, SL_BOUND_DRIVE };
@@ -58,10 +62,8 @@ extern const char *const sl_bound_names[];
 
 /* Per token, mean over the tokens asked for. */
 struct sl_speed {
-    double seconds;                    /* experts that are not held are read while computing */
-    double seconds_reading;            /* every expert is read, then computed with: as the pread
-                                        * reader of this build does it */
-    double part_seconds[SLUICE_PARTS]; /* computing; SLUICE_PART_IO: reading */
+    double seconds;
+    double part_seconds[SLUICE_PARTS]; /* SLUICE_PART_IO: waiting for reads */
     double ram_bytes;                  /* weights and cache rows gone over, and read experts */
     double drive_bytes;
     enum sl_bound bound;

@@ -65,7 +65,11 @@ static void print_hits(FILE *out, const struct sl_forecast *f)
 {
     if (f->memory.share == 1)
         return;
-    fprintf(out,
+    if (f->wish.hits > 0)
+        fprintf(out, "  hits       %.0f %% of expert uses, as given\n", 100 * f->hits.central);
+    else
+        fprintf(
+            out,
             "  hits       %.0f %% of expert uses, between %.0f and %.0f %%: an estimate from what "
             "other\n             programs measured on similar models, share^0.32 (0.45 … 0.25)\n",
             100 * f->hits.central, 100 * f->hits.low, 100 * f->hits.high);
@@ -90,22 +94,6 @@ static void print_speeds(FILE *out, const struct sl_forecast *f)
     fprintf(out, "  a prompt of %zu tokens takes %s, an answer of %zu tokens after it %s\n",
             f->prompt, sl_human_seconds(f->prompt_seconds).text, f->answer,
             sl_human_seconds(f->answer_seconds).text);
-}
-
-/* What this build does not do yet. */
-static void print_now(FILE *out, const struct sl_forecast *f)
-{
-    const struct sl_speed *d = &f->rows[0].decode, *p = &f->rows[0].prefill;
-    if (f->memory.share < 1)
-        fprintf(
-            out,
-            "  These are bounds for a cache of experts and reading while computing.  This build "
-            "has\n  neither yet: it reads every expert when a token wants it. Now: answer "
-            "%.2f, prompt %.1f tok/s.\n",
-            per_second(d->seconds_reading), per_second(p->seconds_reading));
-    else if (f->sizes.expert_files > f->wish.memory / 2)
-        fprintf(out, "  Experts take more than half of the memory: this build maps them only with "
-                     "--reader memory.\n");
 }
 
 static void print_cost(FILE *out, const struct sl_forecast *f)
@@ -191,7 +179,6 @@ void sl_plan_print(FILE *out, const struct sl_plan_report *r)
     }
     print_hits(out, f);
     print_speeds(out, f);
-    print_now(out, f);
     print_cost(out, f);
     print_changes(out, r);
 }

@@ -8,11 +8,12 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "tools/common/engine_options.h"
+#include "tools/common/drive_name.h"
 #include "tools/common/memory_text.h"
 #include "tools/common/progress.h"
+#include "tools/common/recorder.h"
 #include "tools/common/statistics.h"
 #include "tools/common/status.h"
-#include "tools/common/trace.h"
 #include "tools/plan/plan.h"
 #include "tools/verbs.h"
 
@@ -118,43 +119,8 @@ struct answer {
     FILE *out;                        /* stdout, or the memory of `buffer` */
     char *buffer;
     size_t buffer_size;
-    struct sl_trace_writer *trace;
-    bool decoding; /* for the trace */
+    struct sl_recorder trace;
 };
-
-/* ---- the trace ------------------------------------------------------------------------------ */
-
-static const uint32_t *trace_route(void *user, int32_t layer, size_t position,
-                                   const uint32_t *experts, const float *weights, size_t n)
-{
-    const struct answer *a = user;
-    (void)weights, (void)n;
-    sl_trace_write(a->trace, &(struct sl_trace_route){
-                                 .decode = a->decoding,
-                                 .position = (uint32_t)position,
-                                 .layer = (uint32_t)layer,
-                                 .experts = experts,
-                             });
-    return NULL;
-}
-
-static int open_trace(struct answer *a, struct sluice_err *err)
-{
-    const struct sluice_observer observer = {.user = a, .route = trace_route};
-    const struct sl_trace_model model = {
-        .layers = (uint32_t)a->info.layers,
-        .dense = (uint32_t)a->info.dense_layers,
-        .experts = (uint32_t)a->info.experts,
-        .used = (uint32_t)a->info.experts_used,
-    };
-    if (model.experts == 0)
-        return sl_fail(err, SLUICE_EARG, "--trace: %s has no experts to choose from",
-                       a->options->engine.model);
-    int status = sl_trace_create(&a->trace, a->options->trace, &model, err);
-    if (status == 0)
-        sluice_session_observe(a->session, &observer);
-    return status;
-}
 
 /* ---- the answer ----------------------------------------------------------------------------- */
 
@@ -226,6 +192,16 @@ static int print_json(const struct answer *a, const struct sl_answer *stats, str
     return status;
 }
 
+static void add_drives(struct sl_answer *stats, const struct answer *a)
+{
+    struct sluice_drive drive;
+    for (unsigned i = 0; sluice_engine_drive(a->engine, i, &drive); i++) {
+        char name[32];
+        sl_drive_name(drive.path, name, sizeof name);
+        sl_answer_add_drive(stats, name, drive.bytes, drive.seconds);
+    }
+}
+
 static int print_end(struct answer *a, struct sluice_err *err)
 {
     const struct sl_machine machine = load_machine();
@@ -234,6 +210,7 @@ static int print_end(struct answer *a, struct sluice_err *err)
     sluice_session_stats(a->session, &end);
     struct sl_answer stats = sl_answer_make(&a->prompt_stats, &end, a->said, a->info.reader,
                                             &machine);
+    add_drives(&stats, a);
     if (a->options->json)
         return fflush(a->out) == 0 ? print_json(a, &stats, err)
                                    : sl_fail_nomem(err, "the answer", a->buffer_size);
@@ -299,7 +276,12 @@ static int open_all(struct answer *a, struct sluice_err *err)
     if (o->engine.context)
         a->room = o->engine.context;
     if (status == 0 && o->trace)
-        status = open_trace(a, err);
+        status = sl_recorder_open(&a->trace, o->trace, &a->info, err);
+    if (status == 0 && o->trace) {
+        const struct sluice_observer observer = {&a->trace, .route = sl_recorder_route,
+                                                 .experts = sl_recorder_experts};
+        sluice_session_observe(a->session, &observer);
+    }
     return status;
 }
 
@@ -328,7 +310,7 @@ static int answer(struct answer *a, struct sluice_err *err)
     sl_interrupt_set_action(&cancel);
     int status = prefill(a->session, a->prompt, a->n, err);
     sluice_session_stats(a->session, &a->prompt_stats);
-    a->decoding = true;
+    a->trace.decoding = true;
     if (status == 0)
         status = generate(a, err);
     sl_interrupt_set_action(NULL);
@@ -342,7 +324,7 @@ static int run(const struct run_options *o, struct sluice_err *err)
     int status = open_all(&a, err);
     if (status == 0)
         status = answer(&a, err);
-    int traced = sl_trace_finish(&a.trace, &trace_err);
+    int traced = sl_recorder_close(&a.trace, &trace_err);
     if (traced < 0 && status == 0) {
         *err = trace_err;
         status = traced;
