@@ -45,6 +45,22 @@ static int open_experts(sluice_engine *e, struct sluice_err *err)
     return status;
 }
 
+static int preload_experts(sluice_engine *e, const struct sluice_engine_opts *opts,
+                           struct sluice_err *err)
+{
+    if (!e->experts || !opts->usage)
+        return 0;
+    return sl_experts_preload(e->experts, opts->usage, e->weights->manifest->source_digest,
+                              opts->progress, opts->user, err);
+}
+
+int sluice_engine_save_usage(const sluice_engine *e, const char *path, struct sluice_err *err)
+{
+    if (!e->experts)
+        return 0;
+    return sl_experts_save_usage(e->experts, path, e->weights->manifest->source_digest, err);
+}
+
 static int load_weights(sluice_engine *e, const struct sluice_engine_opts *opts,
                         struct sluice_err *err)
 {
@@ -105,6 +121,8 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
         status = open_experts(e, err);
     if (status == 0)
         status = open_tokenizer(e, err);
+    if (status == 0)
+        status = preload_experts(e, opts, err);
     if (status < 0)
         sluice_engine_close(engine);
     return status;

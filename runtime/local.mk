@@ -11,7 +11,7 @@ include runtime/sample/local.mk
 # Everything of the runtime, for the program and for tests that need internals.
 noinst_LTLIBRARIES += libruntime.la
 libruntime_la_SOURCES = \
-    runtime/layer.h runtime/layer.c runtime/session.h runtime/session.c runtime/mtp.c runtime/head.c \
+    runtime/layer.h runtime/layer.c runtime/session.h runtime/session.c runtime/span.c runtime/mtp.c runtime/head.c \
     runtime/fill.c runtime/sizing.h \
     runtime/engine.h runtime/engine.c runtime/budget.h runtime/budget.c runtime/allotment.c
 libruntime_la_LIBADD = libattention.la libmoe.la libtext.la libsample.la libstream.la \

@@ -11,7 +11,7 @@
 #include "runtime/model/onednn.h"
 #include "runtime/sizing.h"
 
-enum { DEFAULT_CHUNK = 512 };
+enum { DEFAULT_CHUNK = 512, DEFAULT_SPAN = 4096 /* where experts are read on demand */ };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -71,6 +71,9 @@ static int check_opts(const struct sluice_session_opts *opts, const struct sl_co
     if (opts->chunk > most || opts->span > most)
         return sl_fail(err, SLUICE_EARG, "chunk of %zu tokens, span of %zu; at most %zu",
                        opts->chunk, opts->span, most);
+    if (!(opts->prefill_seconds >= 0))
+        return sl_fail(err, SLUICE_EARG, "%g seconds for a span; 0 or more wanted",
+                       opts->prefill_seconds);
     if (opts->context > c->context)
         return sl_fail(err, SLUICE_EARG,
                        "context of %zu tokens; the model was made for %u (max_position_embeddings)",
@@ -89,6 +92,7 @@ static struct sl_sizing sizing_of(const sluice_engine *engine,
         .threads = engine->compute.team.threads,
         .mtp = w->n_layers > w->config.layers,
         .exact = strcmp(w->manifest->profile, "reference") == 0,
+        .streamed = engine->experts && sl_experts_use(engine->experts).drives > 0,
     };
 }
 
@@ -116,7 +120,9 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_
     s->has_mtp = z->mtp;
     s->capacity = opts->context ? opts->context : c->context;
     s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
-    s->span = sl_min(sl_max(opts->span, s->chunk), s->capacity);
+    size_t span = opts->span ? opts->span : z->streamed ? DEFAULT_SPAN : 0;
+    s->span = s->span_now = sl_min(sl_max(span, s->chunk), s->capacity);
+    s->span_seconds = opts->prefill_seconds;
     bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
     w->config = c;
     w->wave = sl_moe_wave(c, s->n_layers);
@@ -250,30 +256,37 @@ static int cancelled(struct sluice_err *err)
 struct extension {
     size_t first, end;
     const struct sluice_sync_callbacks *callbacks; /* or NULL */
+    size_t told;                                   /* done, for all that progress has heard */
 };
 
 /* DONE of the new tokens are computed. */
-static int tell_progress(const struct extension *x, size_t done, struct sluice_err *err)
+static int tell_progress(struct extension *x, size_t done, struct sluice_err *err)
 {
     const struct sluice_sync_callbacks *c = x->callbacks;
-    if (c && c->progress && c->progress(c->user, done, x->end - x->first))
+    x->told = sl_max(x->told, done); /* after tokens were dropped, less is done than was told */
+    if (c && c->progress && c->progress(c->user, x->told, x->end - x->first))
         return cancelled(err);
     return 0;
 }
 
-/* Runs the main layers over tokens[position, position + n). */
-static int run_layers(sluice_session *s, const struct extension *x, size_t position, size_t n,
-                      struct sluice_err *err)
+/* Runs the main layers over tokens[position, position + n).  Returns how many of the tokens went
+ * through all of them, or a negative status. */
+static int64_t run_layers(sluice_session *s, struct extension *x, size_t position, size_t n,
+                          struct sluice_err *err)
 {
     const struct sl_weights *w = s->engine->weights;
     size_t hidden = w->config.hidden, layers = w->config.layers;
+    struct sl_lap start, first;
     sl_meter_start(&s->meter);
+    start = first = sl_span_lap(s);
     sl_moe_begin(&s->ws.moe, n, &s->cancelled);
     for (size_t t = 0; t < n; t++)
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
     for (uint32_t layer = 0; layer < layers; layer++) {
         int status = layer ? tell_progress(x, position - x->first + n * layer / layers, err) : 0;
         s->ws.next = layer + 1 < layers ? &w->layers[layer + 1] : NULL;
+        if (layer == w->config.dense_layers)
+            first = sl_span_lap(s);
         if (status == 0)
             status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
@@ -281,8 +294,10 @@ static int run_layers(sluice_session *s, const struct extension *x, size_t posit
             atomic_store(&s->cancelled, 0); /* it was seen while experts were read */
         if (status < 0)
             return status;
+        if (layer == w->config.dense_layers)
+            n = sl_span_shorten(s, &start, &first, n);
     }
-    return 0;
+    return (int64_t)n;
 }
 
 /* Final norm and head over the residual stream of [position, position + n), chunk by chunk. */
@@ -308,13 +323,16 @@ static void keep_logits(sluice_session *s, size_t n)
     sl_head_row(s, s->final, s->logits);
 }
 
-/* One span: layers, logits of the rows that are wanted, MTP. */
-static int run_span(sluice_session *s, const struct extension *x, size_t position, size_t n,
+/* A span from POSITION on, of MOST tokens or fewer: layers, logits of the rows that are wanted,
+ * MTP. */
+static int run_span(sluice_session *s, struct extension *x, size_t position, size_t most,
                     struct sluice_err *err)
 {
     const struct sluice_sync_callbacks *callbacks = x->callbacks;
+    int64_t done = run_layers(s, x, position, most, err);
+    int status = done < 0 ? (int)done : 0;
+    size_t n = done < 0 ? 0 : (size_t)done;
     bool last = position + n == x->end;
-    int status = run_layers(s, x, position, n, err);
     if (status == 0 && last)
         keep_logits(s, n);
     if (status == 0 && callbacks && callbacks->logits)
@@ -375,10 +393,10 @@ static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
 static int extend(sluice_session *s, const int32_t *tokens, size_t n,
                   const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
-    const struct extension x = {s->length, n, callbacks};
+    struct extension x = {s->length, n, callbacks, 0};
     memcpy(s->tokens + x.first, tokens + x.first, (n - x.first) * sizeof *tokens);
     while (s->length < n) {
-        int status = run_span(s, &x, s->length, sl_min(s->span, n - s->length), err);
+        int status = run_span(s, &x, s->length, sl_min(s->span_now, n - s->length), err);
         if (status == 0)
             status = tell_progress(&x, s->length - x.first, err);
         if (status < 0)
@@ -418,7 +436,7 @@ int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err
         return status;
     s->tokens[s->length] = token;
     s->have_logits = false;
-    status = run_span(s, &(struct extension){s->length, s->length + 1, NULL}, s->length, 1, err);
+    status = run_span(s, &(struct extension){s->length, s->length + 1, NULL, 0}, s->length, 1, err);
     if (status == 0)
         s->stats.decode_tokens++;
     s->stats.decode_seconds += sl_now() - start;
@@ -479,6 +497,7 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
         stats->expert_misses = use.misses;
         stats->expert_ahead = use.ahead;
         stats->expert_bytes = use.bytes_read;
+        stats->expert_slots = use.slots;
         stats->read_seconds = use.read_seconds;
         stats->wait_seconds = use.wait_seconds;
         stats->guessing = use.guesses.verdict == SL_AHEAD_TRYING ? 0

@@ -19,9 +19,11 @@ struct sluice_session {
     struct sl_layer_cache *caches;    /* [n_layers] */
     uint32_t n_layers;                /* with the MTP layer, if that is loaded */
     bool has_mtp;
-    size_t chunk,
-        span;        /* most tokens that a layer's halves, and its routed experts, meet at a time */
-    size_t capacity; /* tokens */
+    size_t chunk;        /* most tokens that attention and networks meet at a time, */
+    size_t span;         /* and that routed experts do */
+    double span_seconds; /* that a span may take; 0: no limit */
+    size_t span_now;     /* tokens, ≤ span, that take so long as far as is known */
+    size_t capacity;     /* tokens */
 
     int32_t *tokens; /* [capacity]: what the caches hold */
     size_t length;
@@ -45,6 +47,36 @@ struct sluice_session {
     struct sluice_observer observer;
     struct sl_hooks observing; /* its hooks */
 };
+
+/* ---- span.c --------------------------------------------------------------------------------- */
+
+/* What the first layers of a span took, in seconds. */
+struct sl_span_time {
+    size_t tokens;
+    unsigned layers; /* with experts, that the span goes through */
+    double dense;    /* all layers before the first of those */
+    double compute;  /* that one, without waiting for its experts */
+    double read;     /* these, whatever was computed meanwhile */
+};
+
+/*
+ * About as many tokens as take LIMIT seconds, but not so few that experts take longer to read than
+ * to compute: a multiple of CHUNK.
+ */
+size_t sl_span_tokens(const struct sl_span_time *t, size_t chunk, double limit);
+
+/* The time, and how much of it was spent waiting for experts and reading them. */
+struct sl_lap {
+    double now, waited, read;
+};
+struct sl_lap sl_span_lap(const sluice_session *s);
+
+/* With how many to go on of a span of N tokens that began with START, and its first layer with
+ * experts, which is done, with FIRST. */
+size_t sl_span_shorten(sluice_session *s, const struct sl_lap *start, const struct sl_lap *first,
+                       size_t n);
+
+/* ---- the rest ------------------------------------------------------------------------------- */
 
 /* Sets test hooks; HOOKS stays the caller's. */
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks);

@@ -21,7 +21,8 @@ struct sl_sizing {
     const struct sluice_session_opts *session;
     unsigned threads; /* as in struct sluice_engine_opts */
     bool mtp;         /* with the MTP layer loaded */
-    bool exact;       /* a `reference` container: AUTO caches are F32 */
+    bool exact;       /* a `reference` container: AUTO caches are F32, experts are floats */
+    bool streamed;    /* experts are read on demand */
 };
 
 /* The sizes of the session that sluice_session_open() would open; the same errors. */

@@ -105,6 +105,9 @@ struct sluice_engine_opts {
     uint64_t memory;
     /* The session that memory is kept for, at most the model's own context; NULL: a default one. */
     const struct sluice_session_opts *session;
+    /* A file that sluice_engine_save_usage() wrote: experts that were hot are read at once.  NULL:
+     * none; one that does not exist is fine. */
+    const char *usage;
     void *user;
     sluice_loading_fn *progress; /* after each file; NULL: none */
 };
@@ -145,6 +148,13 @@ SLUICE_API int sluice_plan_memory(struct sluice_memory_plan *plan, const char *d
  */
 SLUICE_API int sluice_engine_open(sluice_engine **engine, const char *dir,
                                   const struct sluice_engine_opts *opts, struct sluice_err *err);
+
+/*
+ * Remembers in the file PATH which experts were hot, for sluice_engine_opts.usage.  Where experts
+ * are mapped nothing is written.  Nothing else in this library writes to a drive.
+ */
+SLUICE_API int sluice_engine_save_usage(const sluice_engine *engine, const char *path,
+                                        struct sluice_err *err);
 
 /* Closes the engine and sets *engine to NULL.  Its sessions must be closed first.  NULL is fine. */
 SLUICE_API void sluice_engine_close(sluice_engine **engine);
@@ -239,9 +249,14 @@ enum sluice_multiplier {
 #define SLUICE_MULTIPLY_VECTORS 64
 
 struct sluice_session_opts {
-    size_t context;                    /* tokens to make room for; 0: the model's own limit */
-    size_t chunk;                      /* most tokens that scratch is made for; 0: 512 */
-    size_t span;                       /* most tokens for which an expert is read once; 0: chunk */
+    size_t context; /* tokens to make room for; 0: the model's own limit */
+    size_t chunk;   /* most tokens computed at a time; 0: 512 */
+    /* A prompt goes in spans, for each of which an expert is read once: most tokens of one.  0: a
+     * chunk where experts are in memory, else 4,096, or the whole context. */
+    size_t span;
+    /* What a span may take, about, and a cancelled prompt lose.  Longer ones get fewer tokens, but
+     * not so few that experts take longer to read than to compute.  0: no limit. */
+    double prefill_seconds;
     enum sluice_cache_type kv;         /* latent KV cache */
     enum sluice_cache_type index;      /* keys of the lightning indexer */
     int dense;                         /* non-zero: attend to every key, ignore the indexer */
@@ -259,11 +274,11 @@ SLUICE_API void sluice_session_close(sluice_session **session);
 
 /*
  * Callbacks of sluice_session_sync(); any may be NULL.  A non-zero return stops the work with
- * SLUICE_ECANCELLED; the chunks that were finished before stay in the session.
+ * SLUICE_ECANCELLED; the spans that were finished before stay in the session.
  */
 struct sluice_sync_callbacks {
     void *user;
-    /* After each layer: DONE of TOTAL new tokens, a chunk at work counting by its layers. */
+    /* After each layer: DONE of TOTAL new tokens, a span at work counting by its layers. */
     int (*progress)(void *user, size_t done, size_t total);
     /* Logits of every newly computed position: float[vocab], valid during the call. */
     int (*logits)(void *user, size_t position, const float *logits);
@@ -347,8 +362,8 @@ SLUICE_API void sluice_session_observe(sluice_session *session,
                                        const struct sluice_observer *observer);
 
 /*
- * Stops the running sync or step soon (before the next layer), or else the next one.  May be called
- * from any thread or signal handler.
+ * Stops the running sync or step soon, within a chunk of a layer or the read of an expert, or else
+ * the next one.  May be called from any thread or signal handler.
  */
 SLUICE_API void sluice_session_cancel(sluice_session *session);
 
@@ -373,11 +388,12 @@ struct sluice_stats {
     double prefill_seconds;
     double decode_seconds;
     uint64_t expert_uses; /* experts a token was routed to */
-    /* The engine's reader, for all sessions; an expert counts once per layer and chunk. */
+    /* The engine's reader, for all sessions; an expert counts once per layer and span. */
     uint64_t expert_hits;   /* experts in memory when they were wanted */
     uint64_t expert_misses; /* experts that had to be read */
     uint64_t expert_ahead;  /* experts whose read had begun before, by a guess */
     uint64_t expert_bytes;  /* read for them */
+    uint32_t expert_slots;  /* experts kept per layer: fewer than planned if memory became short */
     double read_seconds;    /* while something was being read */
     double wait_seconds;    /* while nothing could be done but wait for a read */
     /* Guessing the next layer's experts: 0 not decided yet, -1 does not pay, 1 pays; and the

@@ -6,12 +6,13 @@ lints = \
     tests/lint/format.sh tests/lint/selftest.sh
 kernel_tests = tests/check/check_kernels tests/check/check_rungs tests/check/check_peaks
 unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options \
-    tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_drive tests/unit/test_trace \
+    tests/unit/test_machine tests/unit/test_kernels tests/unit/test_plan tests/unit/test_span tests/unit/test_drive tests/unit/test_trace \
     tests/unit/test_replay \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
-    tests/unit/test_streamed tests/unit/test_budget tests/unit/test_pressure \
+    tests/unit/test_streamed \
     tests/unit/test_slots tests/unit/test_reader \
+    tests/unit/test_budget tests/unit/test_pressure \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
@@ -21,9 +22,9 @@ model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/tes
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh \
-    tests/cli/replay.sh
-fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
-fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
+    tests/cli/stripe.sh tests/cli/replay.sh
+fault_scripts = tests/fault/kill.sh tests/fault/kill_stripe.sh tests/fault/full_disk.sh
+fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers tests/fault/refusals
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/bench/make_trace.py tests/qemu/x86.sh tests/qemu/aarch64.sh \
@@ -114,6 +115,7 @@ cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAG
 cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 scratch = tests/unit/scratch.h tests/unit/scratch.c
 stores = $(scratch) tests/unit/stores.h tests/unit/stores.c tests/unit/open_experts.h
+confine = tests/unit/confine.h tests/unit/confine.c
 
 tests_unit_test_behind_SOURCES = tests/unit/test_behind.c $(scratch)
 tests_unit_test_behind_CPPFLAGS = $(cmocka_cppflags)
@@ -130,7 +132,7 @@ tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
 tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch)
+tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch) $(confine)
 tests_unit_test_drive_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_drive_LDADD = libtools.la libbase.la $(cmocka_libs)
 
@@ -150,6 +152,10 @@ tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
 tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c $(scratch)
 tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
+
+tests_unit_test_span_SOURCES = tests/unit/test_span.c
+tests_unit_test_span_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_span_LDADD = libruntime.la $(cmocka_libs)
 
 tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
 tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)
@@ -195,7 +201,7 @@ tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch)
+tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch) $(confine)
 tests_unit_test_reader_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_reader_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
 
@@ -267,6 +273,10 @@ tests_fault_memory_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 tests_fault_layers_SOURCES = tests/fault/layers.c $(process)
 tests_fault_layers_CPPFLAGS = $(cmocka_cppflags)
 tests_fault_layers_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_fault_refusals_SOURCES = tests/fault/refusals.c $(process) $(confine)
+tests_fault_refusals_CPPFLAGS = $(cmocka_cppflags)
+tests_fault_refusals_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 include tests/fuzz/local.mk
 

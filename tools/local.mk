@@ -54,6 +54,7 @@ sluice_SOURCES = \
     tools/verbs.h \
     tools/quantize/verb_quantize.c \
     tools/synth/verb_synth.c \
+    tools/stripe/verb_stripe.c \
     tools/bench/verb_bench.c \
     tools/bench/evict.h tools/bench/evict.c \
     tools/bench/extrapolate.h tools/bench/extrapolate.c \

@@ -37,8 +37,7 @@ static int find_group(const char *root, const char *controller, char *path, size
     return version;
 }
 
-/* Where the hierarchy is mounted.  Lines of /proc/self/mountinfo: "ID PARENT DEVICE ROOT POINT … -
- * TYPE SOURCE OPTIONS". */
+/* Where the hierarchy is mounted, by mountinfo: "… ROOT POINT … - TYPE SOURCE OPTIONS". */
 static void find_mount(const char *root, int version, const char *controller, char *out,
                        size_t size)
 {

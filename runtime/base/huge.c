@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "runtime/base/huge.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "runtime/base/arith.h"
@@ -27,6 +29,16 @@ int sl_huge_open(struct sl_huge *h, size_t size, const char *what, struct sluice
     *h = (struct sl_huge){start + before, whole};
     madvise(h->base, h->size, MADV_HUGEPAGE); /* refused: small pages do as well */
     return 0;
+}
+
+bool sl_huge_given(void)
+{
+    char line[128] = "";
+    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+    bool told = f && fgets(line, sizeof line, f);
+    if (f)
+        fclose(f);
+    return told && !strstr(line, "[never]");
 }
 
 void sl_huge_close(struct sl_huge *h)

@@ -3,6 +3,7 @@
 #ifndef SL_BASE_HUGE_H
 #define SL_BASE_HUGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,8 @@ struct sl_huge {
 
 /* SIZE zeroed bytes, which come into use when they are first written.  WHAT is for the message. */
 int sl_huge_open(struct sl_huge *h, size_t size, const char *what, struct sluice_err *err);
+/* Whether the system gives huge pages to who asks for them. */
+bool sl_huge_given(void);
 void sl_huge_close(struct sl_huge *h);
 
 #endif

@@ -111,6 +111,24 @@ void sl_experts_close(struct sl_experts **out)
     *out = NULL;
 }
 
+int sl_experts_preload(struct sl_experts *x, const char *path, const char *source,
+                       sluice_loading_fn *progress, void *user, struct sluice_err *err)
+{
+    return x->streamed ? sl_streamed_preload(x->streamed, path, source, progress, user, err) : 0;
+}
+
+int sl_experts_save_usage(const struct sl_experts *x, const char *path, const char *source,
+                          struct sluice_err *err)
+{
+    return x->streamed ? sl_streamed_save_usage(x->streamed, path, source, err) : 0;
+}
+
+void sl_experts_shrink(struct sl_experts *x, uint64_t bytes)
+{
+    if (x->streamed)
+        sl_streamed_shrink(x->streamed, bytes);
+}
+
 const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, unsigned layer)
 {
     return &x->files[layer - x->first].layout;

@@ -105,6 +105,24 @@ struct sl_expert_source {
 int sl_experts_open_source(struct sl_experts **x, const struct sl_expert_source *source,
                            size_t wave, struct sluice_err *err);
 
+/*
+ * Reads the experts that the usage file PATH says were hot, in file order, before they are asked
+ * for.  SOURCE: the digest of the model's checkpoint.  No such file, or experts that are not
+ * streamed: nothing.  PROGRESS, or NULL, hears of bytes.
+ */
+int sl_experts_preload(struct sl_experts *x, const char *path, const char *source,
+                       sluice_loading_fn *progress, void *user, struct sluice_err *err);
+
+/* Writes what is hot now to the usage file PATH; nothing where experts are not streamed. */
+int sl_experts_save_usage(const struct sl_experts *x, const char *path, const char *source,
+                          struct sluice_err *err);
+
+/*
+ * Gives back BYTES of memory or more, and keeps fewer experts from now on, at least one per layer.
+ * Passes do it by themselves when the system, or a control group, becomes short of memory.
+ */
+void sl_experts_shrink(struct sl_experts *x, uint64_t bytes);
+
 /* Layout of the blocks of layer LAYER. */
 const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, unsigned layer);
 /* Whether LAYER is one of those opened. */
@@ -192,8 +210,10 @@ void sl_experts_expect(struct sl_experts *x, unsigned layer, const uint32_t *ids
 struct sl_experts_use {
     uint64_t hits, misses; /* in memory, and read when they were asked for */
     uint64_t ahead;        /* being read already, or there: guessed */
+    uint32_t slots;        /* per layer now: fewer than at opening when memory became short */
     uint64_t bytes_read;   /* from files; 0 for the memory reader: pages come by themselves */
-    double read_seconds;   /* during which something was being read */
+    double read_seconds;   /* during which something was being read, of all drives together */
+    unsigned drives;       /* 0: the memory reader */
     double wait_seconds;   /* during which nothing else could be done */
     struct sl_ahead guesses;
 };

@@ -12,8 +12,11 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
+#include "runtime/base/huge.h"
+#include "runtime/base/pressure.h"
+#include "runtime/stream/usage.h"
 
-enum { HUGE_PAGE = 2 << 20 };
+enum { PRELOAD = 8 }; /* experts read at a time */
 
 static const double patience = 0.02; /* seconds between two looks at the stop sign */
 
@@ -47,9 +50,10 @@ struct sl_streamed {
     struct sl_slots *slots;
     uint32_t n_slots;
     struct sl_reader *reader;
+    struct sl_pressure pressure;
+    bool pinned; /* blocks cannot be given back */
     size_t block_bytes;
-    uint8_t *base; /* of all blocks */
-    size_t bytes;
+    struct sl_huge blocks;
     uint32_t *block_of; /* [n_layers][n_slots] */
     struct stage stages[SL_STAGES];
     unsigned n_stages;
@@ -79,22 +83,17 @@ static uint32_t *block_of(struct sl_streamed *s, unsigned layer, int32_t slot)
 
 static uint8_t *block_at(const struct sl_streamed *s, uint32_t block)
 {
-    return s->base + block * s->block_bytes;
+    return s->blocks.base + block * s->block_bytes;
 }
 
 static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
 {
     size_t n = (size_t)s->n_layers * s->n_slots, blocks = n + s->n_stages, bytes;
-    if (!sl_mul(blocks, s->block_bytes, &bytes) || bytes > SIZE_MAX - HUGE_PAGE)
+    if (!sl_mul(blocks, s->block_bytes, &bytes))
         return sl_fail(err, SLUICE_ENOMEM, "expert slots would need more than 2^64 bytes");
-    bytes = sl_max(bytes, 1);
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-        return sl_fail_nomem(err, "expert slots", bytes);
-    s->base = base;
-    s->bytes = bytes;
-    madvise(base, bytes, MADV_HUGEPAGE); /* where there are none: small pages */
+    int status = sl_huge_open(&s->blocks, bytes, "expert slots", err);
+    if (status < 0)
+        return status;
     if (!(s->block_of = calloc(sl_max(n, 1), sizeof *s->block_of)))
         return sl_fail_nomem(err, "slot table", n * sizeof *s->block_of);
     for (size_t i = 0; i < n; i++)
@@ -104,9 +103,16 @@ static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
     return 0;
 }
 
+/* Blocks are registered where pages are small: pinning them then saves work at each read.  It takes
+ * all of them into use at once, and none can be given back. */
 static int open_reader(struct sl_streamed *s, enum sluice_reader kind, struct sluice_err *err)
 {
-    const struct sl_reader_opts opts = {.kind = kind, .memory = s->base, .memory_bytes = s->bytes};
+    s->pinned = !sl_huge_given();
+    const struct sl_reader_opts opts = {
+        .kind = kind,
+        .memory = s->pinned ? s->blocks.base : NULL,
+        .memory_bytes = s->pinned ? s->blocks.size : 0,
+    };
     return sl_reader_open(&s->reader, &opts, s->files, s->n_layers, err);
 }
 
@@ -117,6 +123,7 @@ int sl_streamed_open(struct sl_streamed **out, const struct sl_expert_file *file
     struct sl_streamed *s = *out = calloc(1, sizeof *s);
     if (!s)
         return sl_fail_nomem(err, "expert slots", sizeof *s);
+    sl_pressure_open(&s->pressure, "");
     s->files = files;
     s->n_layers = n;
     for (unsigned i = 0; i < n; i++) {
@@ -124,6 +131,7 @@ int sl_streamed_open(struct sl_streamed **out, const struct sl_expert_file *file
         s->block_bytes = sl_max(s->block_bytes, files[i].layout.stride);
     }
     s->n_slots = (uint32_t)sl_max(sl_min(opts->slots, experts), 1);
+    s->use.slots = s->n_slots;
     s->n_stages = (unsigned)sl_max(sl_min(opts->stages, SL_STAGES), SL_STAGES_MIN);
     const struct sl_slots_opts slots = {n, experts, s->n_slots, SL_POLICY_SLUICE};
     int status = sl_slots_open(&s->slots, &slots, err);
@@ -145,8 +153,8 @@ void sl_streamed_close(struct sl_streamed **out)
         return;
     sl_reader_close(&s->reader);
     sl_slots_close(&s->slots);
-    if (s->base)
-        munmap(s->base, s->bytes);
+    sl_pressure_close(&s->pressure);
+    sl_huge_close(&s->blocks);
     free(s->block_of);
     free(s->wanted);
     free(s);
@@ -217,7 +225,8 @@ static struct fetch *begin_read(struct sl_streamed *s, unsigned layer, uint32_t 
 struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
 {
     struct sl_experts_use use = s->use;
-    for (unsigned i = 0; i < sl_reader_drives(s->reader); i++) {
+    use.drives = sl_reader_drives(s->reader);
+    for (unsigned i = 0; i < use.drives; i++) {
         const struct sl_reader_use drive = sl_reader_use(s->reader, i);
         use.bytes_read += drive.bytes;
         use.read_seconds += drive.seconds;
@@ -514,12 +523,21 @@ static void abandon(struct sl_streamed *s)
             sl_reader_wait(s->reader, &s->seen, patience);
 }
 
+/* Memory of an empty slot, which comes back when something is read into it. */
+static void give_back(struct sl_streamed *s, unsigned layer, int32_t slot)
+{
+    if (!s->pinned)
+        madvise(block_at(s, *block_of(s, layer, slot)), s->block_bytes, MADV_DONTNEED);
+}
+
 /* What did not arrive leaves its slot or stage empty. */
 static void lose(struct sl_streamed *s, struct wanted *w)
 {
     if (w->slot >= 0) {
         sl_slots_unpin(s->slots, s->layer, w->slot);
         sl_slots_drop(s->slots, s->layer, w->slot);
+        if (s->use.slots < s->n_slots)
+            give_back(s, s->layer, w->slot);
     } else {
         w->stage->fetch = NULL;
     }
@@ -570,8 +588,24 @@ void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *i
     }
 }
 
+void sl_streamed_shrink(struct sl_streamed *s, uint64_t bytes)
+{
+    size_t slot_bytes = s->n_layers * s->block_bytes, fewer = sl_ceil_div(bytes, slot_bytes);
+    int32_t slot;
+    if (s->pinned || s->use.slots == 1)
+        return;
+    s->use.slots = s->use.slots > fewer ? s->use.slots - (uint32_t)fewer : 1;
+    sl_slots_limit(s->slots, s->use.slots);
+    for (unsigned layer = 0; layer < s->n_layers; layer++)
+        while ((slot = sl_slots_surplus(s->slots, layer)) >= 0)
+            give_back(s, layer, slot);
+}
+
 void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *stop)
 {
+    uint64_t wanted = sl_pressure_check(&s->pressure, sl_now());
+    if (wanted > 0)
+        sl_streamed_shrink(s, wanted);
     if (s->pass == 1)
         sl_ahead_count(&s->use.guesses, s->spent);
     s->pass = tokens;
@@ -582,13 +616,61 @@ void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *st
 
 bool sl_streamed_guessing(const struct sl_streamed *s)
 {
-    return s->pass == 1 && s->n_slots < s->files->n_experts && sl_ahead_wanted(&s->use.guesses);
+    return s->pass == 1 && s->use.slots < s->files->n_experts && sl_ahead_wanted(&s->use.guesses);
+}
+
+/* ---- from one run to the next --------------------------------------------------------------- */
+
+/* The experts of LAYER that were hot, ids[0..n), a few at a time. */
+static int preload_layer(struct sl_streamed *s, unsigned layer, const uint32_t *ids, uint32_t n,
+                         struct sluice_err *err)
+{
+    struct sl_ready ready[PRELOAD];
+    int status = 0;
+    for (uint32_t i = 0; status == 0 && i < n; i += PRELOAD) {
+        const struct sl_ask ask = {.ids = ids + i, .n = sl_min(PRELOAD, n - i)};
+        status = sl_streamed_ask(s, layer, &ask, err);
+        while (status == 0 && (status = sl_streamed_take(s, ready, PRELOAD, err)) > 0)
+            status = 0;
+        sl_streamed_release(s);
+    }
+    return status;
+}
+
+int sl_streamed_preload(struct sl_streamed *s, const char *path, const char *source,
+                        sluice_loading_fn *progress, void *user, struct sluice_err *err)
+{
+    int status = sl_usage_load(s->slots, path, source, err);
+    uint32_t slots = s->use.slots, *ids = status > 0 ? calloc(slots, sizeof *ids) : NULL;
+    if (status <= 0)
+        return status;
+    if (!ids)
+        return sl_fail_nomem(err, "preload", slots * sizeof *ids);
+    uint64_t layer_bytes = slots * (uint64_t)s->block_bytes;
+    status = 0;
+    for (unsigned layer = 0; status == 0 && layer < s->n_layers; layer++) {
+        uint32_t n = sl_slots_best(s->slots, layer, ids, slots);
+        status = preload_layer(s, layer, ids, n, err);
+        if (status == 0 && progress &&
+            progress(user, (layer + 1) * layer_bytes, s->n_layers * layer_bytes))
+            status = sl_fail(err, SLUICE_ECANCELLED, "cancelled");
+    }
+    const struct sl_experts_use none = {.slots = slots};
+    s->use = none; /* what was asked for here counts for nothing */
+    free(ids);
+    return status;
+}
+
+int sl_streamed_save_usage(const struct sl_streamed *s, const char *path, const char *source,
+                           struct sluice_err *err)
+{
+    return sl_usage_save(s->slots, path, source, err);
 }
 
 /* Every expert of such an ask finds a slot. */
 size_t sl_streamed_at_once(const struct sl_streamed *s)
 {
-    return sl_min(s->n_slots, SL_WAVE_MAX);
+    return sl_min(s->use.slots, SL_WAVE_MAX);
 }
 
 const struct sl_reader *sl_streamed_reader(const struct sl_streamed *s)

@@ -31,6 +31,11 @@ void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *st
 bool sl_streamed_guessing(const struct sl_streamed *s);
 void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *ids, size_t n,
                         double cost);
+int sl_streamed_preload(struct sl_streamed *s, const char *path, const char *source,
+                        sluice_loading_fn *progress, void *user, struct sluice_err *err);
+int sl_streamed_save_usage(const struct sl_streamed *s, const char *path, const char *source,
+                           struct sluice_err *err);
+void sl_streamed_shrink(struct sl_streamed *s, uint64_t bytes);
 size_t sl_streamed_at_once(const struct sl_streamed *s);
 struct sl_experts_use sl_streamed_use(const struct sl_streamed *s);
 bool sl_streamed_drive(const struct sl_streamed *s, unsigned i, struct sluice_drive *drive);

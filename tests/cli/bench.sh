@@ -34,7 +34,8 @@ expect 2 SLUICE_MODEL -- "$sluice" bench
 
 # a reader that reads: of the drive's speed nothing is known, since the files are small
 expect 0 '"io_fraction": null' '"read_fraction": null' '"major_faults": ' -- \
-    "$sluice" bench -m noise -p 0 -n 4 -r 2 --reader pread --memory "$(least noise)" --trace t.gz -o json
+    "$sluice" bench -m noise -p 0 -n 4 -r 2 --reader pread \
+    --memory "$(least noise)" --trace t.gz -o json
 awk "BEGIN { exit !($(value expert_hit) + $(value expert_ahead) < 1) }" ||
     bad "pread misses nothing: $(cat out)"
 [ "$(value io_gbps)" != 0 ] || bad "pread reads nothing: $(cat out)"

@@ -14,7 +14,7 @@ for rung in $rungs; do
     [ "$(grep -c "^kernel .* $rung\$" out)" -ge 20 ] || bad "SLUICE_CPU=$rung: $(cat out)"
 done
 expect 2 'did you mean' -- "$sluice" quantise
-for verb in quantize run inspect verify synth bench replay 'eval logits'; do
+for verb in quantize run inspect verify stripe synth bench replay 'eval logits'; do
     # shellcheck disable=SC2086 # "eval logits" is two words
     expect 0 SLUICE_ Exit -- "$sluice" $verb --help
 done

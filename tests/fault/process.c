@@ -22,6 +22,8 @@
 
 enum { TIME_LIMIT = 120 }; /* seconds */
 
+bool (*before_sluice)(void);
+
 static void absolute(char out[PATH_MAX], const char *variable, const char *name)
 {
     char path[PATH_MAX];
@@ -60,6 +62,8 @@ void run_sluice(struct outcome *o, char *argv[])
             close(ends[0]);
             close(ends[1]);
             alarm(TIME_LIMIT);
+            if (before_sluice && !before_sluice())
+                _exit(126);
             execv(program, argv);
         }
         _exit(127);

@@ -18,6 +18,10 @@ struct outcome {
 #define RUN(o, ...) run_sluice(o, (char *[]){"sluice", __VA_ARGS__, NULL})
 void run_sluice(struct outcome *o, char *argv[]);
 
+/* Called in each process that is to become sluice, before it does; NULL: nothing is.  False ends it
+ * with 126. */
+extern bool (*before_sluice)(void);
+
 /* root/NAME: links to the files of a checkpoint of tests/golden. */
 void link_checkpoint(const char *name, const char *golden);
 

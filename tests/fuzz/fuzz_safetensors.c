@@ -152,7 +152,10 @@ static void check_experts(const struct sl_manifest *m)
     bool good = fuzz_succeeded(sl_expert_file_open(&f, container(), m, 0, &err), &err);
     for (uint64_t i = 0; good && i < f.n_experts * f.layout.chunks; i++) {
         uint64_t expert = i / f.layout.chunks, at = i % f.layout.chunks;
-        fuzz_check(sl_chunk_length(&f.layout, at) <= sizeof chunk, "a chunk beyond 1 MiB");
+        struct sl_chunk_place place = sl_chunk_place(&f, (uint32_t)expert, at);
+        fuzz_check(place.length <= sizeof chunk, "a chunk beyond 1 MiB");
+        fuzz_check(place.offset + place.length <= sl_manifest_find(m, EXPERTS)->bytes,
+                   "a chunk beyond the file");
         fuzz_err_prepare(&err);
         fuzz_succeeded(sl_chunk_check(&f, (uint32_t)expert, at, chunk, &err), &err);
     }

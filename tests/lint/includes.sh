@@ -20,8 +20,8 @@ room moe        runtime/moe/
 room text       runtime/text/
 room sample     runtime/sample/
 room layer      runtime/layer.
-room top        runtime/engine. runtime/session. runtime/mtp. runtime/head. runtime/fill.
-room top        runtime/sizing. runtime/budget. runtime/allotment.
+room top        runtime/engine. runtime/session. runtime/span. runtime/mtp. runtime/head.
+room top        runtime/fill. runtime/sizing. runtime/budget. runtime/allotment.
 room api        runtime/sluice.h
 room quant      quant/
 room tools      tools/

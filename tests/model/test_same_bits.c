@@ -369,9 +369,10 @@ static const uint32_t *first_experts(void *user, int32_t layer, size_t position,
     return first;
 }
 
-static void crowd_logits(sluice_engine *engine, size_t chunk, float *logits, size_t vocab)
+static void crowd_logits(sluice_engine *engine, size_t chunk, size_t span, float *logits,
+                         size_t vocab)
 {
-    const struct sluice_session_opts opts = {.chunk = chunk, .context = CROWD};
+    const struct sluice_session_opts opts = {.chunk = chunk, .span = span, .context = CROWD};
     uint32_t first[16];
     const struct sluice_observer observer = {.user = first, .route = first_experts};
     struct sluice_err err = {0};
@@ -397,8 +398,10 @@ static void test_crowded_experts(void **unused)
     assert_in_range(info.experts_used, 4, 13); /* 2 × CROWD rows are a batch */
     size_t vocab = (size_t)info.vocab;
     float *at_once = calloc(vocab, sizeof *at_once), *in_pieces = calloc(vocab, sizeof *in_pieces);
-    crowd_logits(engine, CROWD, at_once, vocab);
-    crowd_logits(engine, 16, in_pieces, vocab);
+    crowd_logits(engine, CROWD, 0, at_once, vocab);
+    crowd_logits(engine, 16, 0, in_pieces, vocab);
+    assert_memory_equal(at_once, in_pieces, vocab * sizeof *at_once);
+    crowd_logits(engine, 16, CROWD, in_pieces, vocab); /* an expert has more rows than a batch */
     assert_memory_equal(at_once, in_pieces, vocab * sizeof *at_once);
     free(at_once);
     free(in_pieces);
@@ -504,6 +507,35 @@ static void test_experts_once(void **unused)
     assert_true(experts_wanted(0) > 2 * all); /* 7 chunks */
 }
 
+/* A span that may take no time is cut to a chunk when its first layer with experts is done. */
+static void test_shortened(void **unused)
+{
+    (void)unused;
+    struct pair p;
+    struct sluice_err err = {0};
+    struct sluice_model_info info;
+    struct sluice_stats stats;
+    struct heard heard = {0};
+    pair_open(&p, true, 0);
+    sluice_session_close(&p.used);
+    const struct sluice_session_opts session = {
+        .chunk = 16, .span = 100, .context = 200, .prefill_seconds = 1e-9};
+    check_status(sluice_session_open(&p.used, p.engine, &session, &err), &err);
+    const struct sluice_sync_callbacks callbacks = {.user = &heard, .progress = hear};
+    check_status(sluice_session_sync(p.used, p.g.tokens, 40, &callbacks, &err), &err);
+    assert_int_equal(heard.done, 40);
+    assert_int_equal(heard.calls, 3 * p.g.layers); /* 16, 16 and 8 tokens */
+    pair_compare(&p, p.g.tokens, 40);
+    check_status(sluice_session_sync(p.used, p.g.tokens, 150, NULL, &err), &err);
+    pair_compare(&p, p.g.tokens, 150);
+    sluice_engine_info(p.engine, &info);
+    sluice_session_stats(p.used, &stats);
+    size_t layers = (size_t)(info.layers - info.dense_layers), again = 40 - 16, mtp = 149;
+    assert_int_equal(stats.prefill_tokens, 150);
+    assert_int_equal(stats.expert_uses, (150 * layers + again + mtp) * p.g.used);
+    pair_close(&p);
+}
+
 static void test_limits(void **unused)
 {
     (void)unused;
@@ -526,11 +558,10 @@ static void test_limits(void **unused)
     assert_int_equal(sluice_session_step(p.used, vocab, &err), SLUICE_EARG);
     const struct sluice_sync_callbacks draft = {.draft = keep_draft}; /* engine without MTP */
     assert_int_equal(sluice_session_sync(p.used, p.g.tokens, 10, &draft, &err), SLUICE_EARG);
-    const struct sluice_session_opts wrong[] = {{.kv = 4},
-                                                {.index = (enum sluice_cache_type) - 1},
-                                                {.chunk = SIZE_MAX},
-                                                {.span = SIZE_MAX},
-                                                {.context = 513}};
+    const struct sluice_session_opts wrong[] = {
+        {.kv = 4},           {.index = (enum sluice_cache_type) - 1},
+        {.chunk = SIZE_MAX}, {.span = SIZE_MAX},
+        {.context = 513},    {.prefill_seconds = -1}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         sluice_session *none = NULL;
         assert_int_equal(sluice_session_open(&none, p.engine, &wrong[i], &err), SLUICE_EARG);
@@ -547,11 +578,17 @@ static void test_limits(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts_tiny), cmocka_unit_test(test_cuts_demo),
-        cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_drafts_after_rewind),
-        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_experts_once),
-        cmocka_unit_test(test_limits),    cmocka_unit_test(test_fill),
-        cmocka_unit_test(test_observer),  cmocka_unit_test(test_crowded_experts),
+        cmocka_unit_test(test_cuts_tiny),
+        cmocka_unit_test(test_cuts_demo),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_drafts_after_rewind),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_experts_once),
+        cmocka_unit_test(test_shortened),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_observer),
+        cmocka_unit_test(test_crowded_experts),
         cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

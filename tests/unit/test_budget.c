@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How memory is divided, against numbers worked out by hand, and where numbers end. */
+/* How memory is divided: against numbers worked out by hand, and at the ends of their range. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +23,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/splitmix.h"
 #include "runtime/stream/reader_queue.h"
+#include "tests/unit/confine.h"
 #include "tests/unit/scratch.h"
 
 enum { PAGE = 4096, MIB = 1 << 20, EXPERTS = 6 };
@@ -59,12 +63,14 @@ static size_t length_of(const struct shape *s, size_t chunk)
     return s->stride - chunk * MIB < MIB ? s->stride - chunk * MIB : MIB;
 }
 
+static const char *folder = ""; /* of new files, below `root` */
+
 /* Opens part P of a new file, in which expert 0 begins at DATA. */
 static void create_part(struct sl_expert_file *f, const struct shape *s, unsigned p)
 {
     struct sl_expert_part *part = &f->parts[p];
     char name[64];
-    snprintf(name, sizeof name, "experts-%02u.%u", f->layer, p);
+    snprintf(name, sizeof name, "%sexperts-%02u.%u", folder, f->layer, p);
     snprintf(part->path, sizeof part->path, "%s", at(name));
     unlink(part->path);
     part->fd = open(part->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -218,23 +224,23 @@ static void reads_all(const struct sl_reader_opts *o, const struct sl_expert_fil
     assert_null(r);
 }
 
+/* Each shape by each engine: in halves or not, registered or not, with few in flight and many. */
 static void brings_every_byte(void **state)
 {
-    static const unsigned depths[] = {0, 1, 1000};
+    static const unsigned depths[] = {1, 3, 0, 1000};
     (void)state;
     for (int s = 0; s < SHAPES; s++) {
         struct sl_expert_file f;
         open_file(&f, &shapes[s], 3);
         uint8_t *blocks = blocks_for(&f, EXPERTS);
         for (int k = 0; k < KINDS; k++)
-            for (int d = 0; d < 3; d++)
-                for (int how = 0; how < 4; how++) {
-                    struct sl_reader_opts o = {.kind = kinds[k],
-                                               .depth = depths[d],
-                                               .memory = how & 1 ? blocks : NULL,
-                                               .memory_bytes = EXPERTS * shapes[s].stride};
-                    reads_all(&o, &f, how & 2, blocks);
-                }
+            for (int how = 0; how < 4; how++) {
+                struct sl_reader_opts o = {.kind = kinds[k],
+                                           .depth = depths[(how + s) % 4],
+                                           .memory = how & 1 ? blocks : NULL,
+                                           .memory_bytes = EXPERTS * shapes[s].stride};
+                reads_all(&o, &f, how & 2, blocks);
+            }
         free(blocks);
         close_file(&f);
     }
@@ -584,7 +590,7 @@ static void refuses_what_it_cannot_queue(void **state)
             submit(h.reader, &reads[i]);
     }
     assert_int_equal(sl_reader_submit(h.reader, &reads[SL_READS], &err), SLUICE_EARG);
-    expect_text(err.msg, "64");
+    expect_text(err.msg, "reads at a time");
     sl_reader_withdraw(h.reader, &reads[17]);
     submit(h.reader, &reads[SL_READS]);
     sl_reader_withdraw(h.reader, &reads[18]);
@@ -598,16 +604,19 @@ static void refuses_what_it_cannot_queue(void **state)
 
 /* ---- drives that fail ------------------------------------------------------------------------ */
 
+enum { LONG = 300000000 }; /* nanoseconds, of a spike */
+
 /* What happens to one chunk's first landings, or to those of all chunks. */
 struct flaky {
-    enum { RESULT, SHORT, CORRUPT, SPIKE } what;
+    enum { RESULT, SHORT, CORRUPT, SPIKE, GATE } what;
     int result;     /* RESULT: in place of the true one */
-    size_t length;  /* SHORT: what came, at most */
+    size_t length;  /* SHORT: what came, at most; SPIKE: nanoseconds */
     unsigned times; /* so often in a row */
     bool all;
     uint32_t expert;
     uint64_t chunk;
-    unsigned landings; /* of what is hit, atomically */
+    unsigned landings; /* of what is hit; atomic, as is: */
+    bool open;         /* GATE: nothing lands before */
 };
 
 static ssize_t flaky_landed(void *user, const struct sl_flight *f, size_t done, ssize_t result)
@@ -630,8 +639,12 @@ static ssize_t flaky_landed(void *user, const struct sl_flight *f, size_t done, 
     case CORRUPT:
         data[f->length / 3] ^= 0x10;
         return result;
+    case SPIKE:
+        nanosleep(&(struct timespec){0, (long)flaky->length}, NULL);
+        return result;
     default:
-        nanosleep(&(struct timespec){0, 300000000}, NULL);
+        while (!__atomic_load_n(&flaky->open, __ATOMIC_RELAXED))
+            nanosleep(&(struct timespec){0, 1000000}, NULL);
         return result;
     }
 }
@@ -834,7 +847,7 @@ static void waits_through_a_spike(void **state)
     for (int k = 0; k < KINDS; k++) {
         struct trial t;
         double begin = sl_now();
-        if (open_trial(&t, kinds[k], &(struct flaky){.what = SPIKE, .times = 1, .expert = 0})) {
+        if (open_trial(&t, kinds[k], &(struct flaky){.what = SPIKE, .length = LONG, .times = 1})) {
             submit_all(&t);
             expect_others(&t, -1);
             struct sl_reader_use use = sl_reader_use(t.reader, 0);
@@ -852,11 +865,11 @@ static void a_spike_does_not_hold_up_others(void **state)
 {
     struct trial t;
     (void)state;
-    assert_true(open_trial(&t, SLUICE_READER_PREAD,
-                           &(struct flaky){.what = SPIKE, .times = 1, .expert = 0}));
+    assert_true(open_trial(&t, SLUICE_READER_PREAD, &(struct flaky){.what = GATE, .times = 1}));
     submit_all(&t);
     expect_others(&t, 0);
-    assert_false(is_over(sl_reader_state(t.reader, &t.reads[0])));
+    assert_int_equal(sl_reader_state(t.reader, &t.reads[0]), SL_READ_UNDER_WAY);
+    __atomic_store_n(&t.flaky.open, true, __ATOMIC_RELAXED);
     expect_others(&t, -1);
     close_trial(&t);
 }
@@ -945,18 +958,20 @@ static void leaves_direct_reads_where_they_are_refused(void **state)
 
 /* ---- many things at once --------------------------------------------------------------------- */
 
-/* Reads are raised, withdrawn and submitted again at any moment, on a drive that is slow now and
- * then; what ends as done is right. */
+/* Reads are raised, withdrawn and submitted again at any moment, on a drive that is slow; what ends
+ * as done is right. */
 static void survives_changes_of_mind(void **state)
 {
     struct sl_expert_file f;
     (void)state;
     open_file(&f, &shapes[SHAPES - 1], 4);
     uint8_t *blocks = blocks_for(&f, EXPERTS);
+    struct flaky slow = {.what = SPIKE, .length = LONG / 1000, .times = 100000, .all = true};
+    const struct sl_read_filter filter = {.user = &slow, .landed = flaky_landed};
     for (int k = 0; k < KINDS; k++) {
         struct sl_read reads[EXPERTS] = {{0}};
-        struct sl_reader *r = open_reader(&(struct sl_reader_opts){.kind = kinds[k], .depth = 4},
-                                          &f, 1);
+        const struct sl_reader_opts o = {.kind = kinds[k], .depth = 2, .filter = &filter};
+        struct sl_reader *r = open_reader(&o, &f, 1);
         uint64_t seed = 7, seen = 0;
         unsigned done = 0, withdrawn = 0;
         for (int step = 0; r && step < 1500; step++) {
@@ -1000,7 +1015,8 @@ static void closes_with_reads_in_flight(void **state)
         for (int round = 0; round < 20; round++) {
             struct trial t;
             const size_t sizes = EXPERTS * halved->stride;
-            const struct flaky slow = {.what = SPIKE, .times = round == 0, .all = true};
+            const struct flaky slow = {
+                .what = SPIKE, .length = LONG, .times = round == 0, .all = true};
             if (open_trial(&t, kinds[k], &slow)) {
                 submit_all(&t);
                 if (round > 1)
@@ -1020,17 +1036,180 @@ static void closes_with_reads_in_flight(void **state)
         }
 }
 
+/* ---- systems that refuse --------------------------------------------------------------------- */
+
+/* What a child process found with a reader of its own. */
+static struct finding {
+    int status; /* of opening */
+    bool refused, good;
+    char name[16], how[2048]; /* or the error */
+} * found;
+
+static void look(const struct sl_reader_opts *o)
+{
+    struct sl_read read = {.file = &common, .expert = 3, .buffer = o->memory};
+    struct sl_reader *r;
+    struct sluice_err err = {0};
+    uint64_t seen = 0;
+    found->status = sl_reader_open(&r, o, &common, 1, &err);
+    snprintf(found->how, sizeof found->how, "%s", err.msg);
+    if (found->status < 0 || sl_reader_submit(r, &read, NULL) < 0)
+        return;
+    snprintf(found->name, sizeof found->name, "%s", sl_reader_name(r));
+    snprintf(found->how, sizeof found->how, "%s", sl_reader_how(r));
+    while (!is_over(sl_reader_state(r, &read)))
+        sl_reader_wait(r, &seen, 1);
+    found->good = read.state == SL_READ_DONE;
+    for (size_t i = 0; i < halved->stride / 8; i++)
+        found->good &= ((uint64_t *)(void *)read.buffer)[i] == word_at(&common, 3, i);
+    sl_reader_close(&r);
+}
+
+/* Opens a reader in a process that REFUSE (ARG) confines; false: it cannot. */
+static bool look_where(bool (*refuse)(int), int arg, enum sluice_reader kind)
+{
+    uint8_t *memory = blocks_for(&common, 1);
+    int status;
+    memset(found, 0, sizeof *found);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        found->refused = refuse(arg);
+        if (found->refused)
+            look(&(struct sl_reader_opts){
+                .kind = kind, .memory = memory, .memory_bytes = halved->stride});
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    free(memory);
+    return found->refused;
+}
+
+static void does_without_io_uring(void **state)
+{
+    static const int errnums[] = {EPERM, ENOSYS, EACCES};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        if (!look_where(refuse_uring, errnums[i], SLUICE_READER_AUTO))
+            skip();
+        assert_int_equal(found->status, 0);
+        assert_true(found->good);
+        assert_string_equal(found->name, "pread");
+        if (strstr(found->how, "built without liburing"))
+            continue;
+        expect_text(found->how, "io_uring is not allowed here");
+        expect_text(found->how, strerror(errnums[i]));
+        assert_true(look_where(refuse_uring, errnums[i], SLUICE_READER_URING));
+        assert_int_equal(found->status, SLUICE_EUNSUPPORTED);
+        expect_text(found->how, "kernel.io_uring_disabled=0");
+        expect_text(found->how, strerror(errnums[i]));
+        assert_true(look_where(refuse_uring, errnums[i], SLUICE_READER_PREAD));
+        assert_true(found->good);
+        assert_null(strstr(found->how, "io_uring"));
+    }
+}
+
+static bool no_direct(int unused)
+{
+    (void)unused;
+    return refuse_direct();
+}
+
+static void does_without_direct_reads(void **state)
+{
+    struct trial t;
+    (void)state;
+    for (int k = 0; k < KINDS; k++) {
+        fcntl(common.parts[0].fd, F_SETFL, 0); /* what an earlier reader set */
+        if (!look_where(no_direct, 0, kinds[k]))
+            skip();
+        if (found->status == SLUICE_EUNSUPPORTED)
+            continue;
+        assert_true(found->good);
+        expect_text(found->how, "through the page cache: O_DIRECT is refused");
+    }
+    if (open_trial(&t, SLUICE_READER_AUTO, &(struct flaky){0}))
+        assert_null(strstr(sl_reader_how(t.reader), "partly"));
+    close_trial(&t);
+}
+
+static bool no_locking(int unused)
+{
+    (void)unused;
+    return refuse_locking();
+}
+
+static void does_without_locked_memory(void **state)
+{
+    (void)state;
+    if (!look_where(no_locking, 0, SLUICE_READER_AUTO))
+        skip();
+    assert_int_equal(found->status, 0);
+    assert_true(found->good);
+    if (strcmp(found->name, "uring") == 0)
+        expect_text(found->how, "not registered: RLIMIT_MEMLOCK is 0 KiB, 3072 wanted");
+    else
+        expect_text(found->how, "io_uring"); /* before Linux 5.12 a ring itself is locked memory */
+}
+
+/* ---- a drive with bad sectors ---------------------------------------------------------------- */
+
+static bool shell(const char *command)
+{
+    char line[1024];
+    snprintf(line, sizeof line, "cd %s && { %s; } >/dev/null 2>&1", root, command);
+    return system(line) == 0;
+}
+
+/* A file system on a loop device whose file is cut after opening: what lay behind cannot be read,
+ * and the kernel says so as of any drive.  The rest is still good. */
+static void reads_real_errors(void **state)
+{
+    (void)state;
+    for (int k = 0; k < KINDS; k++) {
+        struct trial t;
+        unsigned failed = 0;
+        if (geteuid() != 0 || !shell("mkdir -p mounted && truncate -s 64M drive && "
+                                     "mkfs.ext4 -qF drive && mount -o loop drive mounted"))
+            skip();
+        folder = "mounted/";
+        open_file(&t.file, halved, 5);
+        folder = "";
+        assert_int_equal(fsync(t.file.parts[0].fd), 0);
+        if (open_trial_on(&t, kinds[k], &(struct flaky){0})) {
+            assert_true(shell("truncate -s 12M drive"));
+            submit_all(&t);
+            for (int i = 0; i < EXPERTS; i++)
+                if (wait_for(t.reader, &t.reads[i]) == SL_READ_FAILED) {
+                    expect_failed(t.reader, &t.reads[i], SLUICE_EIO, strerror(EIO));
+                    failed++;
+                } else {
+                    expect_done(t.reader, &t.reads[i]);
+                }
+            assert_true(failed > 0);
+            assert_in_range(sl_reader_use(t.reader, 0).retries, 3 * failed, 3 * failed * 3);
+        }
+        close_trial(&t);
+        /* The kernel lets go of a closed ring's files a moment later. */
+        assert_true(shell("umount mounted || { sleep 1 && umount mounted; }"));
+    }
+}
+
 static int set_up(void **state)
 {
     if (make_root(state) != 0)
         return -1;
     open_file(&common, halved, 6);
-    return 0;
+    found = mmap(NULL, sizeof *found, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return found == MAP_FAILED ? -1 : 0;
 }
 
 static int tear_down(void **state)
 {
     close_file(&common);
+    munmap(found, sizeof *found);
+    shell("umount mounted"); /* after a failure */
     return remove_root(state);
 }
 
@@ -1062,6 +1241,10 @@ int main(void)
         cmocka_unit_test(notices_a_file_that_is_overwritten),
         cmocka_unit_test(keeps_a_file_that_is_replaced),
         cmocka_unit_test(leaves_direct_reads_where_they_are_refused),
+        cmocka_unit_test(does_without_io_uring),
+        cmocka_unit_test(does_without_direct_reads),
+        cmocka_unit_test(does_without_locked_memory),
+        cmocka_unit_test(reads_real_errors),
         cmocka_unit_test(survives_changes_of_mind),
         cmocka_unit_test(closes_with_reads_in_flight),
     };

@@ -220,6 +220,80 @@ static void right_guesses_are_read_once(void **state)
     }
 }
 
+/* What was hot is read at the next start, and only that. */
+static void preloads_what_was_hot(void **state)
+{
+    (void)state;
+    for (int k = 0; k < READERS; k++) {
+        struct sluice_err err = {0};
+        struct errand e;
+        struct sl_experts *x = open_streamed(readers[k], 4, 2);
+        assert_int_equal(sl_experts_preload(x, at("usage"), "digest", NULL, NULL, &err), 0);
+        assert_int_equal(bytes_of(x), 0);
+        for (int round = 0; round < 3; round++) {
+            prepare(&e, x, small, false);
+            for (uint32_t i = 0; i < 4; i++)
+                add(&e, 11 * i + (round == 1), 1); /* the middle round is less hot */
+            sl_experts_pass(x, 1, NULL);
+            run(&e);
+        }
+        assert_int_equal(sl_experts_save_usage(x, at("usage"), "digest", &err), 0);
+        sl_experts_close(&x);
+        x = open_streamed(readers[k], 4, 2);
+        assert_int_equal(sl_experts_preload(x, at("usage"), "digest", NULL, NULL, &err), 0);
+        assert_int_equal(bytes_of(x), 4 * small->stride);
+        prepare(&e, x, small, false);
+        for (uint32_t i = 0; i < 4; i++)
+            add(&e, 11 * i, 1);
+        run(&e);
+        assert_int_equal(sl_experts_asked(x).hits, 4);
+        assert_int_equal(sl_experts_use(x).misses, 0);
+        sl_experts_close(&x);
+        x = open_streamed(readers[k], 4, 2);
+        assert_int_equal(sl_experts_preload(x, at("usage"), "another", NULL, NULL, &err),
+                         SLUICE_EARG);
+        sl_experts_close(&x);
+        assert_int_equal(remove(at("usage")), 0);
+    }
+}
+
+static size_t resident_pages(void)
+{
+    unsigned long size, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%lu %lu", &size, &resident), 2);
+    fclose(f);
+    return resident;
+}
+
+/* Memory is given back, and what is asked for afterwards is right all the same. */
+static void does_with_fewer_slots(void **state)
+{
+    (void)state;
+    for (int k = 0; k < READERS; k++) {
+        struct sl_experts *x = open_streamed(readers[k], 7, 2);
+        struct errand e;
+        for (int round = 0; round < 7; round++) {
+            size_t before = resident_pages();
+            if (round % 2) {
+                uint32_t slots = sl_experts_use(x).slots;
+                sl_experts_shrink(x, 2 * large->stride + 1); /* of a slot in both layers */
+                assert_int_equal(sl_experts_use(x).slots, slots > 2 ? slots - 2 : 1);
+            }
+            if (round == 1) /* two large experts, in pages of any size */
+                assert_true(before - resident_pages() >= large->stride / PAGE);
+            prepare(&e, x, large, sl_experts_at_once(x) < 6);
+            for (uint32_t i = 0; i < 6; i++)
+                add(&e, i, 1);
+            sl_experts_pass(x, 1, NULL);
+            run(&e);
+        }
+        assert_int_equal(sl_experts_use(x).slots, 1);
+        sl_experts_close(&x);
+    }
+}
+
 static void stops_when_told(void **state)
 {
     (void)state;
@@ -341,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_what_is_asked_for), cmocka_unit_test(keeps_what_fits),
         cmocka_unit_test(prompts_seed_the_slots),  cmocka_unit_test(right_guesses_are_read_once),
+        cmocka_unit_test(preloads_what_was_hot),   cmocka_unit_test(does_with_fewer_slots),
         cmocka_unit_test(stops_when_told),         cmocka_unit_test(survives_bad_experts),
         cmocka_unit_test(guesses_where_it_pays),   cmocka_unit_test(is_not_fooled),
     };

@@ -43,6 +43,7 @@ int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bo
         .load = o->load,
         .memory = o->memory,
         .session = &session,
+        .usage = o->usage,
         .user = &progress,
         .progress = show_loading,
     };

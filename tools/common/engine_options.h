@@ -8,6 +8,7 @@
 
 struct sl_engine_options {
     const char *model;
+    const char *usage; /* NULL: none */
     size_t threads;
     enum sluice_reader reader;
     enum sluice_load load;

@@ -51,6 +51,9 @@ static const struct sl_option rows[] = {
     {.name = "trace", SL_FIELD(SL_STRING, struct run_options, trace), .value = "FILE",
      .help = "Write the experts that the routers choose to FILE, compressed (docs/trace.md)",
      .group = "Output"},
+    {.name = "usage", SL_FIELD(SL_STRING, struct run_options, engine.usage), .value = "FILE",
+     .help = "Remember in FILE which experts were hot, and read those first in the next run",
+     .group = "Machine"},
     SL_ENGINE_ROWS(struct run_options, engine),
     {0},
 };
@@ -314,6 +317,8 @@ static int answer(struct answer *a, struct sluice_err *err)
     if (status == 0)
         status = generate(a, err);
     sl_interrupt_set_action(NULL);
+    if (status == 0 && a->options->engine.usage)
+        status = sluice_engine_save_usage(a->engine, a->options->engine.usage, err);
     return status == 0 ? print_end(a, err) : status;
 }
 
