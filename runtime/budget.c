@@ -138,7 +138,9 @@ void sl_budget_print(char out[32], uint64_t bytes)
 {
     const unsigned long long mib = 1 << 20, gib = 1 << 30;
     unsigned long long tenths = bytes / gib * 10 + bytes % gib * 10 / gib + 1;
-    if (bytes < 10 * gib)
+    if (bytes < 100 * mib)
+        snprintf(out, 32, "%lluK", bytes / 1024ull + (bytes % 1024 != 0));
+    else if (bytes < 10 * gib)
         snprintf(out, 32, "%lluM", bytes / mib + (bytes % mib != 0));
     else
         snprintf(out, 32, "%llu.%lluG", tenths / 10, tenths % 10);

@@ -13,7 +13,7 @@ value() {
 
 # least MODEL: what the refusal of too little memory asks for.
 least() {
-    "$sluice" bench -m "$1" -p 0 -n 4 --memory 1M 2>&1 | sed -n 's/.*use --memory \([0-9.]*[MG]\).*/\1/p'
+    "$sluice" bench -m "$1" -p 0 -n 4 --memory 1M 2>&1 | sed -n 's/.*use --memory \([0-9.]*[KMG]\).*/\1/p'
 }
 
 # ---- rows ----------------------------------------------------------------------------------------

@@ -68,6 +68,15 @@ for variation in '--threads 1' '--threads 2' '--reader pread' '--chunk 3' '--see
     expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0 $variation
     cmp -s out first || bad "run $variation gives another answer"
 done
+# the least memory that the refusal asks for is enough, and gives the same answer
+expect 4 'allowed, at least' 'weights' 'use --memory' -- \
+    "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --memory 1k
+least=$(sed -n 's/.*use --memory \([0-9.]*[KMG]\).*/\1/p' err)
+for variation in '' '--load map' '--load copy' '--reader pread'; do
+    # shellcheck disable=SC2086
+    expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --memory "$least" $variation
+    cmp -s out first || bad "run --memory $least $variation gives another answer"
+done
 printf %s "$prompt" > prompt
 expect 0 -- sh -c "'$sluice' run -m model -n 20 --temp 0 < prompt"
 cmp -s out first || bad "a piped prompt gives another answer"
@@ -89,7 +98,8 @@ SLUICE_MACHINE=machine expect 0 -- \
 grep -q ' · RAM [0-9]* % · NVMe [0-9]* % · experts [0-9.]* % hit, [0-9.]* .iB read$' err ||
     bad "the line at the end: $(cat err)"
 SLUICE_MACHINE=prompt expect 0 'sluice doctor' 'RAM' -- "$sluice" run -m model -p x -n 3
-SLUICE_MACHINE=none expect 0 '"text": "' '"stats": {"tokens": ' '"mem_fraction": null' -- \
+SLUICE_MACHINE=none expect 0 '"text": "' '"stats": {"tokens": ' '"mem_fraction": null' \
+    '"memory": {"limit": ' -- \
     "$sluice" run -m model -p "$prompt" -n 20 --temp 0 --json
 [ ! -s err ] || bad "run --json writes to stderr: $(cat err)"
 [ "$(wc -l < out)" -eq 1 ] || bad "run --json: not one line"

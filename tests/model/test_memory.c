@@ -159,8 +159,8 @@ static uint64_t size_of_word(const char *word)
 {
     char *unit;
     double n = strtod(word, &unit);
-    assert_true(*unit == 'M' || *unit == 'G');
-    return (uint64_t)(n * (*unit == 'M' ? 1 << 20 : 1 << 30) + 0.5);
+    assert_true(strchr("KMG", *unit));
+    return (uint64_t)(n * (*unit == 'K' ? 1 << 10 : *unit == 'M' ? 1 << 20 : 1 << 30) + 0.5);
 }
 
 /* A refusal of OPTS; each advice in it works, and is wanted. */

@@ -155,6 +155,8 @@ static void sizes_are_printed(void **unused)
     static const uint64_t sizes[] = {1,
                                      1 << 20,
                                      (1 << 20) + 1,
+                                     (100 << 20) - 1,
+                                     (100 << 20) + 1,
                                      UINT64_C(10) << 30,
                                      (UINT64_C(10) << 30) - 1,
                                      UINT64_C(107374182) * 123,
@@ -165,8 +167,8 @@ static void sizes_are_printed(void **unused)
         char text[32], *unit;
         sl_budget_print(text, sizes[i]);
         long double value = strtold(text, &unit);
-        long double step = *unit == 'G' ? (1 << 30) / 10.0L : 1 << 20;
-        value *= *unit == 'G' ? 1 << 30 : 1 << 20;
+        long double step = *unit == 'G' ? (1 << 30) / 10.0L : *unit == 'M' ? 1 << 20 : 1 << 10;
+        value *= *unit == 'G' ? 1 << 30 : step;
         assert_true(value >= sizes[i]);
         assert_true(value <= sizes[i] + 2 * step);
     }

@@ -277,6 +277,7 @@ static void sizes(void **state)
         {"7KiB", 7 << 10},
         {"3M", 3 << 20},
         {"3mib", 3 << 20},
+        {"1.5T", 3ull << 39},
         {"18446744073709551615", UINT64_MAX},
     };
     static char *const bad[] = {"",
@@ -291,7 +292,7 @@ static void sizes(void **state)
                                 "nan",
                                 ".5G",
                                 "1GiBx",
-                                "1T",
+                                "1P",
                                 "99999999999999999999",
                                 "17179869184G"};
     (void)state;

@@ -20,7 +20,6 @@
 
 #include "runtime/base/available.h"
 #include "runtime/base/cgroup.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/huge.h"
 #include "runtime/base/pressure.h"
 #include "tests/unit/scratch.h"
@@ -251,23 +250,6 @@ static void a_real_group_shrinks(void **unused)
     assert_int_equal(WEXITSTATUS(how), 0);
 }
 
-/* Looking costs little enough for every token: here 1,000 times, each of them looks. */
-static void looking_is_cheap(void **unused)
-{
-    (void)unused;
-    struct sl_pressure p;
-    sl_pressure_open(&p, "");
-    double start = sl_now();
-    for (int i = 0; i < 1000; i++)
-        sl_pressure_check(&p, i);
-    double each = (sl_now() - start) / 1000;
-    start = sl_now();
-    for (int i = 0; i < 1000; i++)
-        sl_pressure_check(&p, 999);
-    print_message("a look %.1f us, a call without %.3f us\n", 1e6 * each, 1e3 * (sl_now() - start));
-    sl_pressure_close(&p);
-}
-
 /* ---- huge pages ------------------------------------------------------------------------------ */
 
 static unsigned long kib_of_huge_pages(const void *at_address)
@@ -317,7 +299,7 @@ int main(void)
         cmocka_unit_test(groups_of_version_1),  cmocka_unit_test(budgets),
         cmocka_unit_test(memory_becomes_short), cmocka_unit_test(groups_become_short),
         cmocka_unit_test(nothing_is_told),      cmocka_unit_test(a_real_group_shrinks),
-        cmocka_unit_test(looking_is_cheap),     cmocka_unit_test(huge_pages_are_used),
+        cmocka_unit_test(huge_pages_are_used),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }

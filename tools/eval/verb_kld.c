@@ -178,7 +178,8 @@ static int read_text(const struct kld_options *o, size_t *context, int32_t **tok
                      struct sluice_err *err)
 {
     const struct sluice_session_opts none = {.context = 1};
-    const struct sluice_engine_opts opts = {.threads = (unsigned)o->threads, .session = &none};
+    const struct sluice_engine_opts opts = {
+        .threads = (unsigned)o->threads, .load = SLUICE_LOAD_MAP, .session = &none};
     sluice_engine *e = NULL;
     int status = sluice_engine_open(&e, o->model, &opts, err);
     if (status == 0) {
