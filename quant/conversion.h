@@ -396,6 +396,9 @@ int sl_list_copied(const char *dir, char *names[SL_MAX_COPIED], size_t *n, struc
 /* finish.c.  Copies the configuration and tokenizer, then writes sluice.json. */
 int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err);
 
+/* finish.c.  Adds DIR/NAME as it is on the drive to a manifest's "files". */
+int sl_manifest_add(json_t *files, const char *dir, const char *name, struct sluice_err *err);
+
 /* finish.c.  Bytes that sluice.json may take, generously. */
 uint64_t sl_manifest_room(const struct sl_conversion *c);
 
@@ -414,9 +417,9 @@ struct sl_room {
 };
 void sl_room_open(struct sl_room *r, const struct sl_stripe *s);
 
-/* A file of BYTES comes to the directory of PART; one that takes BLOCKS bytes goes. */
+/* A file of BYTES comes to the directory of PART; the one at PATH, if any, goes. */
 void sl_room_add(struct sl_room *r, unsigned part, uint64_t bytes);
-void sl_room_remove(struct sl_room *r, unsigned part, uint64_t blocks);
+void sl_room_remove(struct sl_room *r, const char *path);
 
 /* SLUICE_ENOSPC when a drive cannot hold what WHAT ("what is left to write") needs. */
 int sl_room_verdict(const struct sl_room *r, const char *what, struct sluice_err *err);

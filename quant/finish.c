@@ -73,13 +73,12 @@ static int no_memory(struct sluice_err *err)
 }
 
 /* files[name] = {"bytes", "xxh3"} */
-static int add_file(const struct sl_conversion *c, json_t *files, const char *name,
-                    struct sluice_err *err)
+int sl_manifest_add(json_t *files, const char *dir, const char *name, struct sluice_err *err)
 {
     char path[SL_PATH_MAX], digest[SL_DIGEST_CHARS];
     struct stat info;
     uint64_t hash;
-    int status = sl_path_join(path, c->dest, name, err);
+    int status = sl_path_join(path, dir, name, err);
     if (status == 0)
         status = sl_file_hash(path, &hash, err);
     if (status == 0 && stat(path, &info) != 0)
@@ -98,7 +97,7 @@ static int write_config(const struct sl_conversion *c, json_t *files, struct slu
     int status = sl_path_join(path, c->dest, "config.json", err);
     if (status == 0)
         status = sl_file_replace(path, c->config_text, strlen(c->config_text), err);
-    return status < 0 ? status : add_file(c, files, "config.json", err);
+    return status < 0 ? status : sl_manifest_add(files, c->dest, "config.json", err);
 }
 
 /* X with the 7 digits that a float has. */
@@ -216,7 +215,7 @@ int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err)
         if (status == 0)
             status = copy_file(c, names[i], err);
         if (status == 0)
-            status = add_file(c, files, names[i], err);
+            status = sl_manifest_add(files, c->dest, names[i], err);
         free(names[i]);
     }
     for (size_t i = 0; status == 0 && i < c->plan.n_files; i++) {
@@ -224,7 +223,7 @@ int sl_write_manifest(struct sl_conversion *c, struct sluice_err *err)
         for (unsigned p = 0; status == 0 && p < sl_file_parts(c, f); p++) {
             char name[64];
             sl_file_name(c, f, p, name);
-            status = add_file(c, files, name, err);
+            status = sl_manifest_add(files, c->dest, name, err);
         }
         if (status == 0)
             status = add_errors(c, errors, f, err);

@@ -64,6 +64,35 @@ struct sl_synth_opts {
 int sl_synthesize(const char *dest, const struct sl_synth_opts *opts,
                   struct sl_quantize_report *report, struct sluice_err *err);
 
+/* ---- several drives -------------------------------------------------------------------------- */
+
+struct sl_restripe_opts {
+    void *user;
+    /* Bytes of experts divided anew; a non-zero return stops with SLUICE_ECANCELLED. */
+    int (*progress)(void *user, uint64_t done, uint64_t total);
+    /* At the end: DIR has parts that the container no longer needs. */
+    void (*left)(void *user, const char *dir);
+};
+
+struct sl_restripe_report {
+    unsigned parts;                        /* of each expert file now */
+    unsigned layers_changed, layers_found; /* found: so divided already */
+    uint64_t bytes;                        /* of experts, read and written */
+    double seconds;
+};
+
+/*
+ * Divides the expert files of the container DIR among it and the directories of LIST, which has
+ * commas between; LIST NULL: joins them in DIR.  The files are those that sl_quantize() would have
+ * made.  Layer by layer: a call that was interrupted is continued by the same call, or undone by
+ * one with LIST NULL; in between the container is whole for sl_container_verify(), but not for
+ * running.  Nothing is deleted outside DIR, since copies of DIR may have links there, too.  Refused
+ * before anything is written: no room (SLUICE_ENOSPC), experts that are divided otherwise already,
+ * directories that hold something else.
+ */
+int sl_restripe(const char *dir, const char *list, const struct sl_restripe_opts *opts,
+                struct sl_restripe_report *report, struct sluice_err *err);
+
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
 /* A sample's mean and spread, number by number. */

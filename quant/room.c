@@ -45,9 +45,14 @@ void sl_room_add(struct sl_room *r, unsigned part, uint64_t bytes)
     d->need = d->grown > d->need ? d->grown : d->need;
 }
 
-void sl_room_remove(struct sl_room *r, unsigned part, uint64_t blocks)
+void sl_room_remove(struct sl_room *r, const char *path)
 {
-    r->drives[r->of[part]].grown -= (int64_t)blocks;
+    struct stat old;
+    if (lstat(path, &old) != 0)
+        return;
+    for (struct sl_room_drive *d = r->drives; d < r->drives + r->n; d++)
+        if (d->device == old.st_dev)
+            d->grown -= (int64_t)old.st_blocks * 512;
 }
 
 /* The drive that lacks most; the one with the least room to spare when none does. */
@@ -74,22 +79,14 @@ int sl_room_verdict(const struct sl_room *r, const char *what, struct sluice_err
 
 /* ---- conversions ----------------------------------------------------------------------------- */
 
-/* PATH is written anew, in the directory of PART. */
-static void add_file(struct sl_room *r, unsigned part, const char *path, uint64_t bytes)
-{
-    struct stat old;
-    sl_room_add(r, part, bytes);
-    if (stat(path, &old) == 0)
-        sl_room_remove(r, part, (uint64_t)old.st_blocks * 512);
-}
-
 /* NAME is written anew in the container itself. */
 static void add_named(struct sl_room *r, const struct sl_conversion *c, const char *name,
                       uint64_t bytes)
 {
     char path[SL_PATH_MAX];
+    sl_room_add(r, 0, bytes);
     if (sl_path_join(path, c->dest, name, NULL) == 0)
-        add_file(r, 0, path, bytes);
+        sl_room_remove(r, path);
 }
 
 static int add_copied(struct sl_room *r, const struct sl_conversion *c, struct sluice_err *err)
@@ -118,8 +115,10 @@ static int add_planned(struct sl_room *r, struct sl_conversion *c, const struct 
         status = c->target->measure(c, f, p, &bytes, err);
         if (status == 0)
             status = sl_file_path(c, f, p, path, err);
-        if (status == 0)
-            add_file(r, p, path, bytes);
+        if (status < 0)
+            break;
+        sl_room_add(r, p, bytes);
+        sl_room_remove(r, path);
     }
     return status;
 }

@@ -71,7 +71,7 @@ static int refuse_twice(const struct sl_stripe *s, unsigned part, struct sluice_
 {
     struct stat a, b;
     for (unsigned i = 0; i < part; i++)
-        if (fstat(s->lock[part], &a) == 0 && stat(i == 0 ? s->dest : s->dir[i], &b) == 0 &&
+        if (stat(s->dir[part], &a) == 0 && stat(i == 0 ? s->dest : s->dir[i], &b) == 0 &&
             a.st_dev == b.st_dev && a.st_ino == b.st_ino)
             return sl_fail(err, SLUICE_EARG,
                            "%s is given twice; every part needs another directory", s->dir[part]);
@@ -86,8 +86,8 @@ static int open_directory(struct sl_stripe *s, unsigned part, const char *given,
         return status;
     if (!(s->dir[part] = realpath(given, NULL)))
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot find %s", given);
-    if ((status = sl_lock_directory(s->dir[part], &s->lock[part], err)) == 0 &&
-        (status = refuse_twice(s, part, err)) == 0)
+    if ((status = refuse_twice(s, part, err)) == 0 &&
+        (status = sl_lock_directory(s->dir[part], &s->lock[part], err)) == 0)
         status = refuse_strangers(s->dir[part], err);
     return status;
 }

@@ -27,24 +27,34 @@ const char *sluice_kernel(size_t i, const char **instructions, struct sluice_err
     return rung ? sl_kernel_name(rung->ops, i, instructions) : NULL;
 }
 
-static int open_experts(sluice_engine *e, enum sluice_reader reader, struct sluice_err *err)
+static int open_experts(sluice_engine *e, struct sluice_err *err)
 {
     const struct sl_config *c = &e->weights->config;
     unsigned first = c->dense_layers, n = e->weights->n_layers - first;
     if (n == 0)
         return 0;
-    struct sl_experts_opts opts = {
-        .reader = reader,
+    const struct sl_experts_opts opts = {
+        .reader = e->memory.reader,
         .wave = sl_moe_wave(c, e->weights->n_layers),
-        .slots = 2 * c->experts_used,
-        .stages = SL_STAGES,
+        .slots = e->memory.slots,
+        .stages = e->memory.stages,
     };
-    if (reader == SLUICE_READER_AUTO)
-        opts.reader = SLUICE_READER_MEMORY;
     int status = sl_experts_open(&e->experts, e->dir, e->weights->manifest, first, n, &opts, err);
     for (unsigned i = 0; status == 0 && i < n; i++)
         status = sl_experts_check(e->experts, c, e->dir, first + i, err);
     return status;
+}
+
+static int load_weights(sluice_engine *e, const struct sluice_engine_opts *opts,
+                        struct sluice_err *err)
+{
+    const struct sl_load_opts load = {
+        .mtp = opts->mtp != 0,
+        .copy = e->memory.load == SLUICE_LOAD_COPY,
+        .user = opts->user,
+        .progress = opts->progress,
+    };
+    return sl_weights_load(e->weights, e->dir, &load, err);
 }
 
 static int open_tokenizer(sluice_engine *e, struct sluice_err *err)
@@ -85,12 +95,14 @@ int sluice_engine_open(sluice_engine **engine, const char *dir,
     int status = rung ? 0 : SLUICE_EARG;
     if (status == 0 && snprintf(e->dir, sizeof e->dir, "%s", dir) >= (int)sizeof e->dir)
         status = sl_fail(err, SLUICE_EARG, "%.200s…: path too long", dir);
-    if (status == 0 && (unsigned)opts->reader > SLUICE_READER_URING)
-        status = sl_fail(err, SLUICE_EARG, "reader %d; SLUICE_READER_… wanted", (int)opts->reader);
     if (status == 0)
-        status = sl_weights_open(&e->weights, dir, opts->mtp != 0, err);
+        status = sl_weights_begin(&e->weights, dir, err);
     if (status == 0)
-        status = open_experts(e, opts->reader, err);
+        status = sl_engine_plan(&e->memory, e->weights, dir, opts, err);
+    if (status == 0)
+        status = load_weights(e, opts, err);
+    if (status == 0)
+        status = open_experts(e, err);
     if (status == 0)
         status = open_tokenizer(e, err);
     if (status < 0)
@@ -109,6 +121,11 @@ void sluice_engine_close(sluice_engine **engine)
     free(e->drawable);
     free(e);
     *engine = NULL;
+}
+
+void sluice_engine_memory(const sluice_engine *e, struct sluice_memory_plan *plan)
+{
+    *plan = e->memory;
 }
 
 void sluice_engine_info(const sluice_engine *e, struct sluice_model_info *info)
@@ -131,6 +148,11 @@ void sluice_engine_info(const sluice_engine *e, struct sluice_model_info *info)
         .temperature = c->temperature,
         .top_p = c->top_p,
     };
+}
+
+int sluice_engine_drive(const sluice_engine *e, unsigned number, struct sluice_drive *drive)
+{
+    return e->experts && sl_experts_drive(e->experts, number, drive);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */

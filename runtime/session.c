@@ -11,7 +11,7 @@
 #include "runtime/model/onednn.h"
 #include "runtime/sizing.h"
 
-enum { DEFAULT_CHUNK = 512, DEFAULT_SPAN = 4096 /* where experts are read on demand */ };
+enum { DEFAULT_CHUNK = 512 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -92,7 +92,7 @@ static struct sl_sizing sizing_of(const sluice_engine *engine,
         .threads = engine->compute.team.threads,
         .mtp = w->n_layers > w->config.layers,
         .exact = strcmp(w->manifest->profile, "reference") == 0,
-        .streamed = engine->experts && sl_experts_use(engine->experts).drives > 0,
+        .span = engine->memory.span,
     };
 }
 
@@ -120,7 +120,7 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_
     s->has_mtp = z->mtp;
     s->capacity = opts->context ? opts->context : c->context;
     s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
-    size_t span = opts->span ? opts->span : z->streamed ? DEFAULT_SPAN : 0;
+    size_t span = opts->span ? opts->span : z->span;
     s->span = s->span_now = sl_min(sl_max(span, s->chunk), s->capacity);
     s->span_seconds = opts->prefill_seconds;
     bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
@@ -158,6 +158,9 @@ int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *siz
         enum sl_cache index = workspace.types.index;
         size->kv_bytes = s.stats.kv_bytes;
         size->scratch_bytes = s.arena.used - s.stats.kv_bytes;
+        size->context = s.capacity;
+        size->chunk = s.chunk;
+        size->span = s.span;
         size->kv_row_bytes = s.caches[0].kv.latent_stride + s.caches[0].kv.tail_stride;
         size->key_panel_bytes = index ? sl_key_panel_bytes(index, sizing->config->index_dim) : 0;
     }
@@ -178,12 +181,15 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     s->engine = engine;
     workspace.floats = wants_floats(engine);
     int status = count_memory(s, &sizing, &workspace, err);
+    if (status == 0 && !s->arena.overflow)
+        status = sl_engine_grant(engine, s->arena.used, s->stats.kv_bytes, err);
     if (status == 0)
         status = sl_arena_allocate(&s->arena, "session (caches and scratch)", err);
     if (status < 0) {
         sluice_session_close(session);
         return status;
     }
+    engine->session_bytes += s->arena.size;
     take_memory(s, &workspace);
     sl_workspace_init(&s->ws);
     s->ws.compute.meter = &s->meter;
@@ -197,6 +203,7 @@ void sluice_session_close(sluice_session **session)
     if (!s)
         return;
     sl_onednn_close(&s->multiplier);
+    s->engine->session_bytes -= s->arena.size;
     sl_arena_free(&s->arena);
     free(s->caches);
     free(s);
@@ -284,6 +291,8 @@ static int64_t run_layers(sluice_session *s, struct extension *x, size_t positio
         if (status == 0)
             status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
+        if (status == SLUICE_ECANCELLED)
+            atomic_store(&s->cancelled, 0); /* it was seen while experts were read */
         if (status < 0)
             return status;
         if (layer == w->config.dense_layers)

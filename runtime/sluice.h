@@ -75,22 +75,74 @@ typedef struct sluice_engine sluice_engine;
 typedef struct sluice_session sluice_session;
 
 enum sluice_reader {
-    SLUICE_READER_AUTO = 0,   /* memory when the experts fit in half of the available RAM */
+    SLUICE_READER_AUTO = 0,   /* memory when everything fits; else the best that streams */
     SLUICE_READER_MEMORY = 1, /* expert files mapped */
     SLUICE_READER_PREAD = 2,  /* experts read on demand by a small pool of threads */
     SLUICE_READER_URING = 3,  /* … by io_uring, one thread per drive */
 };
 
+/* How the weights that every token needs reach memory. */
+enum sluice_load {
+    SLUICE_LOAD_AUTO = 0, /* copied when experts are streamed, else mapped */
+    SLUICE_LOAD_MAP = 1,  /* the page cache holds them: ready at once if they are there already */
+    SLUICE_LOAD_COPY = 2, /* read into huge pages of this process, which the kernel cannot drop */
+};
+
+struct sluice_session_opts;
+
+/* DONE of TOTAL bytes of weights are loaded.  A non-zero return stops with SLUICE_ECANCELLED. */
+typedef int sluice_loading_fn(void *user, uint64_t done, uint64_t total);
+
 struct sluice_engine_opts {
     unsigned threads;          /* 0: one per processor; at most that or 16, if more */
     enum sluice_reader reader; /* how routed experts reach memory */
     int mtp;                   /* non-zero: also load the multi-token-prediction layer */
+    enum sluice_load load;
+    /*
+     * Most bytes for weights, experts and sessions together.  0: what is available to the process,
+     * by its control groups too, less the larger of 4 GiB and a tenth, but at least half of it.
+     */
+    uint64_t memory;
+    /* The session that memory is kept for, at most the model's own context; NULL: a default one. */
+    const struct sluice_session_opts *session;
+    void *user;
+    sluice_loading_fn *progress; /* after each file; NULL: none */
+};
+
+/* How an engine divides memory, in bytes. */
+struct sluice_memory_plan {
+    uint64_t limit;    /* what may be used; UINT64_MAX: the system does not tell */
+    uint64_t need;     /* the least with which it could be opened */
+    uint64_t resident; /* weights that every token needs */
+    uint64_t kv;       /* the session's caches … */
+    uint64_t scratch;  /* … and the rest of it */
+    uint64_t staging;  /* blocks that experts pass through */
+    uint64_t experts; /* experts that are held: slots × MoE layers × block, or the mapped files */
+    uint64_t block;   /* one expert; 0: the model has none */
+    size_t context;   /* tokens of the session, … */
+    size_t chunk;     /* … computed at a time, … */
+    size_t span;      /* … and for which an expert is read once */
+    uint32_t moe_layers;
+    uint32_t experts_per_layer;
+    uint32_t experts_used;     /* per token and layer */
+    uint32_t slots;            /* experts held per layer; all, when they are mapped */
+    uint32_t stages;           /* blocks of staging; 0: mapped */
+    enum sluice_reader reader; /* MEMORY: mapped; AUTO: the best that streams */
+    enum sluice_load load;     /* MAP or COPY */
 };
 
 /*
- * Opens the container directory DIR, checks configuration, tensor shapes and the checksums of all
- * resident files, and maps the weights.  OPTS may be NULL for the defaults.  On success *engine is
- * owned by the caller; on failure it is NULL.
+ * What sluice_engine_open() would do with memory, from the configuration, the manifest and the
+ * headers of expert files.  SLUICE_ENOMEM with the arithmetic, and *plan filled in, when the limit
+ * is too low.
+ */
+SLUICE_API int sluice_plan_memory(struct sluice_memory_plan *plan, const char *dir,
+                                  const struct sluice_engine_opts *opts, struct sluice_err *err);
+
+/*
+ * Opens the container directory DIR: divides memory, checks configuration, tensor shapes and the
+ * checksums of all resident files, and maps or copies the weights.  OPTS may be NULL for the
+ * defaults.  On success *engine is owned by the caller; on failure it is NULL.
  */
 SLUICE_API int sluice_engine_open(sluice_engine **engine, const char *dir,
                                   const struct sluice_engine_opts *opts, struct sluice_err *err);
@@ -116,8 +168,24 @@ struct sluice_model_info {
     float top_p;
 };
 
+/* How memory was divided when the engine was opened. */
+SLUICE_API void sluice_engine_memory(const sluice_engine *engine, struct sluice_memory_plan *plan);
+
 /* Strings stay valid until the engine is closed. */
 SLUICE_API void sluice_engine_info(const sluice_engine *engine, struct sluice_model_info *info);
+
+/* One of the drives that experts are read from. */
+struct sluice_drive {
+    const char *path; /* a file on it; valid until the engine is closed */
+    unsigned depth;   /* most reads in flight, of 1 MiB or less */
+    uint64_t bytes;   /* read since the engine was opened */
+    double seconds;   /* during which a read was in flight */
+};
+
+/* Returns non-zero and fills *DRIVE for numbers below that of drives; there are none when experts
+ * are mapped. */
+SLUICE_API int sluice_engine_drive(const sluice_engine *engine, unsigned number,
+                                   struct sluice_drive *drive);
 
 /* ---- text ---------------------------------------------------------------------------------- */
 
@@ -175,7 +243,7 @@ struct sluice_session_opts {
     size_t context; /* tokens to make room for; 0: the model's own limit */
     size_t chunk;   /* most tokens computed at a time; 0: 512 */
     /* A prompt goes in spans, for each of which an expert is read once: most tokens of one.  0: a
-     * chunk where experts are in memory, else 4,096, or the whole context. */
+     * chunk where experts are in memory, else up to 4,096, as memory allows. */
     size_t span;
     /* What a span may take, about, and a cancelled prompt lose.  Longer ones get fewer tokens, but
      * not so few that experts take longer to read than to compute.  0: no limit. */
@@ -188,7 +256,8 @@ struct sluice_session_opts {
 
 /*
  * Reserves all memory the session will ever need; pages of the caches come into use with the tokens
- * that fill them.  OPTS may be NULL.
+ * that fill them.  OPTS may be NULL.  SLUICE_ENOMEM when the engine's limit has no room for it
+ * beside weights, experts and open sessions: an engine is opened for the session it is to have.
  */
 SLUICE_API int sluice_session_open(sluice_session **session, sluice_engine *engine,
                                    const struct sluice_session_opts *opts, struct sluice_err *err);

@@ -10,22 +10,24 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_replay \
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
-    tests/unit/test_slots \
+    tests/unit/test_streamed \
+    tests/unit/test_slots tests/unit/test_reader \
+    tests/unit/test_budget tests/unit/test_pressure \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
-    tests/model/test_dense
+    tests/model/test_dense tests/model/test_memory
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh \
-    tests/cli/replay.sh
-fault_scripts = tests/fault/kill.sh tests/fault/full_disk.sh
+    tests/cli/stripe.sh tests/cli/replay.sh
+fault_scripts = tests/fault/kill.sh tests/fault/kill_stripe.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
-EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/qemu/x86.sh tests/qemu/aarch64.sh \
+EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/bench/make_trace.py tests/qemu/x86.sh tests/qemu/aarch64.sh \
     tests/cli/common.sh tests/cli/example.c tests/random.h
 # Run by hand: llama.cpp and Sluice side by side.
 EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/make_gguf.py tests/peer/llama_bench.c
@@ -72,9 +74,17 @@ tests_check_check_rungs_LDADD = $(checked_rungs_libs)
 tests_check_check_peaks_SOURCES = tests/check/check_peaks.c $(check_values) $(checked_rungs)
 tests_check_check_peaks_LDADD = $(checked_rungs_libs)
 
+# Run by hand: what the readers bring, beside sluice bench --io.
+EXTRA_PROGRAMS = tests/bench/reader_rate
+CLEANFILES = tests/bench/reader_rate
+tests_bench_reader_rate_SOURCES = tests/bench/reader_rate.c
+tests_bench_reader_rate_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+tests_bench_reader_rate_LDADD = libtools.la libstream.la libcontainer.la libbase.la libsimd.la \
+    $(JANSSON_LIBS) $(XXHASH_LIBS) -lm
+
 # Run by hand, built by check-long: what bit-equality costs.  Without AVX-512 VNNI it says so.
-EXTRA_PROGRAMS = tests/bench/equality/equality
-CLEANFILES = tests/bench/equality/equality
+EXTRA_PROGRAMS += tests/bench/equality/equality
+CLEANFILES += tests/bench/equality/equality
 tests_bench_equality_equality_SOURCES = tests/bench/equality/equality.c \
     tests/check/guard.h tests/check/guard.c $(check_values) tests/check/trial.h tests/check/trial.c \
     tests/check/kernels_gemm.c tests/check/kernels_vector.c tests/check/kernels_index.c \
@@ -104,6 +114,8 @@ endif
 cmocka_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
 cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 scratch = tests/unit/scratch.h tests/unit/scratch.c
+stores = $(scratch) tests/unit/stores.h tests/unit/stores.c tests/unit/open_experts.h
+confine = tests/unit/confine.h tests/unit/confine.c
 
 tests_unit_test_behind_SOURCES = tests/unit/test_behind.c $(scratch)
 tests_unit_test_behind_CPPFLAGS = $(cmocka_cppflags)
@@ -120,7 +132,7 @@ tests_unit_test_machine_SOURCES = tests/unit/test_machine.c $(scratch)
 tests_unit_test_machine_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_machine_LDADD = libtools.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch)
+tests_unit_test_drive_SOURCES = tests/unit/test_drive.c $(scratch) $(confine)
 tests_unit_test_drive_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_drive_LDADD = libtools.la libbase.la $(cmocka_libs)
 
@@ -137,7 +149,7 @@ tests_unit_test_bench_SOURCES = tests/unit/test_bench.c $(scratch) tools/bench/e
 tests_unit_test_bench_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_bench_LDADD = libtools.la libbase.la $(cmocka_libs)
 
-tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c
+tests_unit_test_statistics_SOURCES = tests/unit/test_statistics.c $(scratch)
 tests_unit_test_statistics_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_statistics_LDADD = libtools.la libbase.la $(cmocka_libs)
 
@@ -148,6 +160,14 @@ tests_unit_test_span_LDADD = libruntime.la $(cmocka_libs)
 tests_unit_test_plan_SOURCES = tests/unit/test_plan.c
 tests_unit_test_plan_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_plan_LDADD = libtools.la libquant.la libruntime.la $(cmocka_libs) -lm
+
+tests_unit_test_budget_SOURCES = tests/unit/test_budget.c
+tests_unit_test_budget_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_budget_LDADD = libruntime.la $(cmocka_libs) -lm
+
+tests_unit_test_pressure_SOURCES = tests/unit/test_pressure.c $(scratch)
+tests_unit_test_pressure_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_pressure_LDADD = libbase.la $(cmocka_libs)
 
 tests_unit_test_kernels_SOURCES = tests/unit/test_kernels.c
 tests_unit_test_kernels_CPPFLAGS = $(cmocka_cppflags)
@@ -165,17 +185,25 @@ tests_unit_test_container_SOURCES = tests/unit/test_container.c $(scratch)
 tests_unit_test_container_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_container_LDADD = libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_stream_SOURCES = tests/unit/test_stream.c tests/unit/stores.h $(scratch)
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(stores)
 tests_unit_test_stream_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_stream_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_streamed_SOURCES = tests/unit/test_streamed.c tests/random.h $(stores)
+tests_unit_test_streamed_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_streamed_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.h
 tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 
-tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/stores.h $(scratch)
+tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.h $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
+
+tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch) $(confine)
+tests_unit_test_reader_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_reader_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
 
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)
@@ -224,6 +252,10 @@ tests_model_test_profiles_LDADD = $(model_libs)
 tests_model_test_dense_SOURCES = tests/model/test_dense.c $(model_harness)
 tests_model_test_dense_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_dense_LDADD = $(model_libs)
+
+tests_model_test_memory_SOURCES = tests/model/test_memory.c $(model_harness) $(scratch)
+tests_model_test_memory_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_memory_LDADD = $(model_libs)
 
 tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
 tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)

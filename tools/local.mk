@@ -7,14 +7,20 @@ libtools_la_SOURCES = \
     tools/common/engine_options.c \
     tools/common/engine_options.h \
     tools/common/build.h \
+    tools/common/drive_name.c \
+    tools/common/drive_name.h \
     tools/common/option_help.c \
     tools/common/option_value.c \
     tools/common/option_value.h \
     tools/common/layers.h \
+    tools/common/memory_text.c \
+    tools/common/memory_text.h \
     tools/common/options.c \
     tools/common/options.h \
     tools/common/progress.c \
     tools/common/progress.h \
+    tools/common/recorder.c \
+    tools/common/recorder.h \
     tools/common/statistics.c \
     tools/common/statistics.h \
     tools/common/status.c \
@@ -26,7 +32,6 @@ libtools_la_SOURCES = \
     tools/common/verbtable.c \
     tools/common/verbtable.h \
     tools/doctor/doctor.h tools/doctor/findings.h tools/doctor/findings.c \
-    tools/doctor/system_text.h tools/doctor/system_text.c \
     tools/doctor/doctor_cgroup.c tools/doctor/doctor_limits.c tools/doctor/doctor_memory.c \
     tools/doctor/doctor_processors.c tools/doctor/doctor_target.c \
     tools/measure/bandwidth.c tools/measure/bandwidth.h \
@@ -49,6 +54,7 @@ sluice_SOURCES = \
     tools/verbs.h \
     tools/quantize/verb_quantize.c \
     tools/synth/verb_synth.c \
+    tools/stripe/verb_stripe.c \
     tools/bench/verb_bench.c \
     tools/bench/evict.h tools/bench/evict.c \
     tools/bench/extrapolate.h tools/bench/extrapolate.c \

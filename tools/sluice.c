@@ -21,6 +21,7 @@ static const struct sl_verb verbs[] = {
     {"bench", "time prefill and decode", sl_verb_bench},
     {"replay", "what other caches of experts would have found, from a trace", sl_verb_replay},
     {"doctor", "check this machine and measure it", sl_verb_doctor},
+    {"stripe", "divide a container's experts among several drives, or join them", sl_verb_stripe},
     {"synth", "make a container of noise with a real model's shapes", sl_verb_synth},
     {0},
 };

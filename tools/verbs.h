@@ -5,6 +5,7 @@
 
 int sl_verb_quantize(int argc, char **argv);
 int sl_verb_synth(int argc, char **argv);
+int sl_verb_stripe(int argc, char **argv);
 int sl_verb_run(int argc, char **argv);
 int sl_verb_inspect(int argc, char **argv);
 int sl_verb_verify(int argc, char **argv);

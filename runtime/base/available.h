@@ -5,10 +5,14 @@
 
 #include <stdint.h>
 
-/* MemAvailable of /proc/meminfo in bytes; 0 when unknown. */
+/* Bytes that this process may still take, of the machine and within the limits of its control
+ * groups; 0 when unknown. */
 uint64_t sl_memory_available(void);
 
-/* What is left of it for a model: all but the larger of 4 GiB and a tenth. */
+/* The same of the machine whose files are below ROOT. */
+uint64_t sl_memory_available_at(const char *root);
+
+/* What is left of it for a model: all but the larger of 4 GiB and a tenth, at least half. */
 uint64_t sl_memory_budget(uint64_t available);
 
 #endif

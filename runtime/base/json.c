@@ -138,3 +138,16 @@ int sl_json_string(const json_t *object, const char *path, const char *key, cons
             return wrong(value, path, key, "a string without control characters", err);
     return 0;
 }
+
+json_t *sl_json_text(const char *text)
+{
+    json_t *whole = json_string(text);
+    char *ascii = whole ? NULL : strdup(text);
+    for (char *c = ascii; c && *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    if (ascii)
+        whole = json_string(ascii);
+    free(ascii);
+    return whole;
+}

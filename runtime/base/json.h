@@ -33,4 +33,7 @@ int sl_json_bool(const json_t *object, const char *path, const char *key, const 
 int sl_json_string(const json_t *object, const char *path, const char *key, const char *fallback,
                    const char **out, struct sluice_err *err);
 
+/* A JSON string for people: JSON wants UTF-8, which a path or a cut message may not be. */
+json_t *sl_json_text(const char *text);
+
 #endif

@@ -129,6 +129,17 @@ uint64_t sl_hash(const void *data, size_t len);
  * PATH is read in order, in bounded memory. */
 int sl_file_hash(const char *path, uint64_t *hash, struct sluice_err *err);
 
+/*
+ * Reads the whole of PATH, which must have SIZE bytes, and hashes what was read.  DATA is at a
+ * multiple of 4096 bytes and has room for a multiple of as many.  The page cache keeps nothing of
+ * the file.
+ */
+int sl_file_load(const char *path, uint8_t *data, size_t size, uint64_t *hash,
+                 struct sluice_err *err);
+
+/* SLUICE_EDAMAGED: PATH is truncated or replaced. */
+int sl_wrong_size(const char *path, uint64_t found, uint64_t wanted, struct sluice_err *err);
+
 /* ---- verifying ------------------------------------------------------------------------------ */
 
 struct sl_verify_events {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Checksums of memory and of files; the only file that includes xxhash.h. */
+/* Checksums of memory and of files; besides load.c the only file that includes xxhash.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -83,7 +83,7 @@ int sl_link_check(const char *path, struct sluice_err *err)
     target[n] = 0;
     const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
     return sl_fail(err, SLUICE_EFORMAT,
-                   "%.400s: a link to %.400s, but there is no such %s; mount that drive, or, if "
-                   "the files have moved, make the link anew: ln -sfn DIRECTORY/%.64s",
-                   path, target, what_is_missing(target, name), name);
+                   "%.300s: a link to %.300s, but there is no such %s; mount that drive, or, if "
+                   "the files have moved, make the link anew: ln -sfn DIRECTORY/%.64s %.300s",
+                   path, target, what_is_missing(target, name), name, path);
 }

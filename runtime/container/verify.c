@@ -160,6 +160,11 @@ static bool check_size(struct verifying *v)
     struct stat info;
     if (stat(v->path, &info) != 0) {
         char text[128];
+        struct sluice_err err;
+        if (errno == ENOENT && sl_link_check(v->path, &err) < 0) {
+            report(v, err.msg);
+            return false;
+        }
         problem(v, "%.500s: %s; " REPAIR, v->path,
                 errno == ENOENT ? "missing" : strerror_r(errno, text, sizeof text));
         return false;

@@ -6,9 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 
-/* One file being opened. */
+enum { PAGE = 4096 };
+
+/* All files being opened. */
+struct loading {
+    const struct sl_load_opts *opts;
+    uint8_t *next; /* where the next file is copied to */
+    uint64_t done, total;
+};
+
+/* One of them. */
 struct opening {
     const struct sl_weights *w;
     const char *dir;
@@ -16,6 +26,7 @@ struct opening {
     struct sl_safetensors *st;
     struct sl_layer_weights *out;
     uint32_t layer;
+    struct loading *loading; /* NULL: the file is mapped, and nobody hears of it */
     struct sluice_err *err;
 };
 
@@ -47,37 +58,54 @@ static int check_copied_files(const struct sl_manifest *m, const char *dir, stru
     return 0;
 }
 
-/* Compares the file with its size and checksum in the manifest. */
-static int check_file(struct opening *o, const char *name)
+/* The checksum of a mapped file is of what is read: a bad sector is an error then, no signal. */
+static int map_file(struct opening *o, uint64_t bytes, uint64_t *hash)
 {
-    const struct sl_manifest_file *entry = sl_manifest_find(o->w->manifest, name);
-    if (!entry)
-        return sl_fail(o->err, SLUICE_EFORMAT, "%s: does not list %s", o->w->manifest->path, name);
-    if (o->out->map.size != entry->bytes)
-        return sl_fail(o->err, SLUICE_EDAMAGED,
-                       "%s: %zu bytes, %" PRIu64 " wanted: truncated or replaced; copy it again "
-                       "from where it came, or delete it and run sluice quantize again",
-                       o->path, o->out->map.size, entry->bytes);
-    /* Read, not mapped: a bad sector is an error then and not a signal. */
-    uint64_t hash;
-    int status = sl_file_hash(o->path, &hash, o->err);
-    if (status == 0 && hash != entry->xxh3)
-        status = sl_explain_damage(o->path, o->err);
-    return status;
+    int status = sl_map_open(&o->out->map, o->path, o->err);
+    if (status == 0 && o->out->map.size != bytes)
+        status = sl_wrong_size(o->path, o->out->map.size, bytes, o->err);
+    return status < 0 ? status : sl_file_hash(o->path, hash, o->err);
 }
 
+static int copy_file(struct opening *o, uint64_t bytes, uint64_t *hash)
+{
+    uint8_t *data = o->loading->next;
+    o->loading->next += sl_round_up(bytes, PAGE);
+    o->out->map = (struct sl_map){data, bytes};
+    o->out->copied = true;
+    return sl_file_load(o->path, data, bytes, hash, o->err);
+}
+
+static int tell_progress(struct opening *o, uint64_t bytes)
+{
+    struct loading *l = o->loading;
+    if (!l)
+        return 0;
+    l->done += sl_round_up(bytes, PAGE);
+    if (l->opts->progress && l->opts->progress(l->opts->user, l->done, l->total))
+        return sl_fail(o->err, SLUICE_ECANCELLED, "cancelled");
+    return 0;
+}
+
+/* Opens NAME and compares it with its size and checksum in the manifest. */
 static int open_file(struct opening *o, const char *name)
 {
+    const struct sl_manifest_file *entry = sl_manifest_find(o->w->manifest, name);
+    bool copy = o->loading && o->loading->opts->copy;
+    uint64_t hash = 0;
     int status = sl_path_join(o->path, o->dir, name, o->err);
+    if (status == 0 && !entry)
+        status = sl_fail(o->err, SLUICE_EFORMAT, "%s: does not list %s", o->w->manifest->path,
+                         name);
     if (status == 0)
-        status = sl_map_open(&o->out->map, o->path, o->err);
-    if (status == 0)
-        status = check_file(o, name);
+        status = copy ? copy_file(o, entry->bytes, &hash) : map_file(o, entry->bytes, &hash);
+    if (status == 0 && hash != entry->xxh3)
+        status = sl_explain_damage(o->path, o->err);
     if (status == 0)
         status = sl_safetensors_open(&o->st, o->path, o->err);
     if (status == 0 && o->st->file_bytes != o->out->map.size)
         status = sl_fail(o->err, SLUICE_EIO, "%s: replaced while it was being opened", o->path);
-    return status;
+    return status < 0 ? status : tell_progress(o, entry->bytes);
 }
 
 static int missing(struct opening *o, const char *name)
@@ -201,27 +229,38 @@ static int open_head(struct opening *o, struct sl_embedding *embedding)
     return status;
 }
 
-/* Everything but layers. */
-static int open_container(struct sl_weights *w, const char *dir, struct sluice_err *err)
+static int read_descriptions(struct sl_weights *w, const char *dir, struct sluice_err *err)
 {
-    struct opening o = {.w = w, .dir = dir, .out = &w->head, .err = err};
     int status = sl_manifest_open(&w->manifest, dir, err);
     if (status == 0)
         status = check_copied_files(w->manifest, dir, err);
     if (status == 0 && !sl_manifest_find(w->manifest, "config.json"))
         status = sl_fail(err, SLUICE_EFORMAT, "%s: does not list config.json", w->manifest->path);
-    if (status == 0)
-        status = sl_config_read(&w->config, dir, err);
-    return status < 0 ? status : open_head(&o, &w->embedding);
+    return status < 0 ? status : sl_config_read(&w->config, dir, err);
 }
 
-int sl_weights_open_head(struct sl_weights **out, const char *dir, struct sluice_err *err)
+int sl_weights_begin(struct sl_weights **out, const char *dir, struct sluice_err *err)
 {
     struct sl_weights *w = *out = calloc(1, sizeof *w);
     if (!w)
         return sl_fail_nomem(err, "weights", sizeof *w);
-    int status = open_container(w, dir, err);
+    int status = read_descriptions(w, dir, err);
     if (status < 0)
+        sl_weights_close(out);
+    return status;
+}
+
+static int load_head(struct sl_weights *w, const char *dir, struct loading *loading,
+                     struct sluice_err *err)
+{
+    struct opening o = {.w = w, .dir = dir, .out = &w->head, .loading = loading, .err = err};
+    return open_head(&o, &w->embedding);
+}
+
+int sl_weights_open_head(struct sl_weights **out, const char *dir, struct sluice_err *err)
+{
+    int status = sl_weights_begin(out, dir, err);
+    if (status == 0 && (status = load_head(*out, dir, NULL, err)) < 0)
         sl_weights_close(out);
     return status;
 }
@@ -236,32 +275,56 @@ int sl_layer_open(struct sl_layer_weights *out, const struct sl_weights *w, cons
 
 void sl_layer_close(struct sl_layer_weights *layer)
 {
-    sl_map_close(&layer->map);
+    if (!layer->copied)
+        sl_map_close(&layer->map);
     *layer = (struct sl_layer_weights){0};
+}
+
+uint64_t sl_weights_bytes(const struct sl_weights *w, bool with_mtp)
+{
+    const struct sl_config *c = &w->config;
+    uint64_t bytes = 0;
+    char name[64] = SL_HEAD_FILE;
+    for (uint32_t layer = 0;; layer++) {
+        const struct sl_manifest_file *f = sl_manifest_find(w->manifest, name);
+        bytes += f ? sl_round_up(f->bytes, PAGE) : 0;
+        if (layer < c->layers)
+            sl_resident_file(name, layer);
+        else if (layer == c->layers && with_mtp)
+            sl_mtp_file(name, layer);
+        else
+            return bytes;
+    }
+}
+
+int sl_weights_load(struct sl_weights *w, const char *dir, const struct sl_load_opts *opts,
+                    struct sluice_err *err)
+{
+    struct loading loading = {.opts = opts, .total = sl_weights_bytes(w, opts->mtp)};
+    int status = opts->copy ? sl_huge_open(&w->copy, loading.total, "weights", err) : 0;
+    loading.next = w->copy.base;
+    if (status == 0)
+        status = load_head(w, dir, &loading, err);
+    if (status < 0)
+        return status;
+    w->n_layers = w->config.layers + (opts->mtp ? 1 : 0);
+    w->layers = calloc(w->n_layers, sizeof *w->layers);
+    if (!w->layers)
+        return sl_fail_nomem(err, "layer table", w->n_layers * sizeof *w->layers);
+    struct opening o = {.w = w, .dir = dir, .loading = &loading, .err = err};
+    for (; status == 0 && o.layer < w->n_layers; o.layer++) {
+        o.out = &w->layers[o.layer];
+        status = open_layer(&o);
+    }
+    return status;
 }
 
 int sl_weights_open(struct sl_weights **out, const char *dir, bool with_mtp, struct sluice_err *err)
 {
-    int status = sl_weights_open_head(out, dir, err);
-    if (status < 0)
-        return status;
-    struct sl_weights *w = *out;
-    if (with_mtp && w->config.mtp_layers == 0) {
-        status = sl_fail(err, SLUICE_EARG, "%s: the model has no MTP layer", dir);
-        goto fail;
-    }
-    w->n_layers = w->config.layers + (with_mtp ? 1 : 0);
-    w->layers = calloc(w->n_layers, sizeof *w->layers);
-    if (!w->layers) {
-        status = sl_fail_nomem(err, "layer table", w->n_layers * sizeof *w->layers);
-        goto fail;
-    }
-    for (uint32_t layer = 0; layer < w->n_layers; layer++)
-        if ((status = sl_layer_open(&w->layers[layer], w, dir, layer, err)) < 0)
-            goto fail;
-    return 0;
-fail:
-    sl_weights_close(out);
+    const struct sl_load_opts opts = {.mtp = with_mtp};
+    int status = sl_weights_begin(out, dir, err);
+    if (status == 0 && (status = sl_weights_load(*out, dir, &opts, err)) < 0)
+        sl_weights_close(out);
     return status;
 }
 
@@ -273,6 +336,7 @@ void sl_weights_close(struct sl_weights **out)
     for (uint32_t i = 0; w->layers && i < w->n_layers; i++)
         sl_layer_close(&w->layers[i]);
     sl_layer_close(&w->head);
+    sl_huge_close(&w->copy);
     free(w->layers);
     sl_manifest_close(&w->manifest);
     free(w);

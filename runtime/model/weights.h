@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The resident weights of a container: mapped, checked, and found by role. */
+/* The resident weights of a container: mapped or copied, checked, and found by role. */
 #ifndef SL_MODEL_WEIGHTS_H
 #define SL_MODEL_WEIGHTS_H
 
 #include "runtime/base/file.h"
+#include "runtime/base/huge.h"
 #include "runtime/container/container.h"
 #include "runtime/model/config.h"
 #include "runtime/model/tensors.h"
@@ -11,7 +12,8 @@
 
 /* The tensors of one layer (or of head.safetensors), by role; absent ones are zero. */
 struct sl_layer_weights {
-    struct sl_map map;
+    struct sl_map map; /* the file … */
+    bool copied;       /* … or a copy of it in the memory of struct sl_weights */
     struct sl_matrix matrix[SL_N_ROLES];
     const float *vector[SL_N_ROLES];
 };
@@ -30,6 +32,7 @@ struct sl_weights {
     struct sl_layer_weights *layers;
     struct sl_layer_weights head;
     struct sl_embedding embedding;
+    struct sl_huge copy; /* of all files, or closed */
 };
 
 /*
@@ -40,7 +43,23 @@ struct sl_weights {
 int sl_weights_open(struct sl_weights **w, const char *dir, bool with_mtp, struct sluice_err *err);
 void sl_weights_close(struct sl_weights **w);
 
-/* The same without layers (n_layers is 0): manifest, configuration, embedding and head. */
+/* The same in two steps: manifest and configuration, then all weights.  W is to be closed, also
+ * after an error of the second. */
+int sl_weights_begin(struct sl_weights **w, const char *dir, struct sluice_err *err);
+
+struct sl_load_opts {
+    bool mtp;
+    bool copy; /* instead of mapping */
+    void *user;
+    sluice_loading_fn *progress; /* or NULL */
+};
+int sl_weights_load(struct sl_weights *w, const char *dir, const struct sl_load_opts *opts,
+                    struct sluice_err *err);
+
+/* Bytes of all weights, each file in whole pages.  Loading finds files that are missing. */
+uint64_t sl_weights_bytes(const struct sl_weights *w, bool with_mtp);
+
+/* Without layers (n_layers is 0): manifest, configuration, embedding and head. */
 int sl_weights_open_head(struct sl_weights **w, const char *dir, struct sluice_err *err);
 
 /* Opens one layer (config.layers: the MTP layer) of the container DIR that W is the head of.  To be

@@ -213,6 +213,17 @@ static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const floa
     sl_meter_lap(m->compute->meter, SLUICE_PART_EXPERTS);
 }
 
+/* A prompt that wanted nearly all experts of this layer will want those of LAYER, too: the first of
+ * them are read while attention is computed. */
+static void expect_all(struct sl_moe *m, unsigned layer)
+{
+    if (!sl_experts_has(m->experts, layer))
+        return;
+    for (uint32_t e = 0; e < m->config->experts; e++)
+        m->used[e] = e;
+    sl_experts_expect(m->experts, layer, m->used, m->config->experts, 0);
+}
+
 static int run_in_order(struct sl_moe *m, unsigned layer, const float *x, size_t n, size_t n_used,
                         float *out, struct sluice_err *err)
 {
@@ -231,6 +242,8 @@ static int run_in_order(struct sl_moe *m, unsigned layer, const float *x, size_t
     }
     sl_experts_release(m->experts);
     close_event(m, choice, last);
+    if (taken == 0 && 8 * n_used >= 7 * m->config->experts)
+        expect_all(m, layer + 1);
     return taken;
 }
 

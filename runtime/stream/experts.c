@@ -116,6 +116,11 @@ const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, uns
     return &x->files[layer - x->first].layout;
 }
 
+bool sl_experts_has(const struct sl_experts *x, unsigned layer)
+{
+    return layer >= x->first && layer - x->first < x->n;
+}
+
 uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer)
 {
     return x->files[layer - x->first].n_experts;
@@ -141,6 +146,11 @@ size_t sl_experts_at_once(const struct sl_experts *x)
 struct sl_experts_use sl_experts_use(const struct sl_experts *x)
 {
     return x->streamed ? sl_streamed_use(x->streamed) : x->use;
+}
+
+bool sl_experts_drive(const struct sl_experts *x, unsigned i, struct sluice_drive *drive)
+{
+    return x->streamed && sl_streamed_drive(x->streamed, i, drive);
 }
 
 /* ---- asking and taking ---------------------------------------------------------------------- */

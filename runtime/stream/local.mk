@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += libstream.la
 libstream_la_SOURCES = \
-    runtime/stream/stream.h runtime/stream/expert_file.c runtime/stream/experts.c \
+    runtime/stream/stream.h runtime/stream/expert_file.c runtime/stream/expert_sizes.c runtime/stream/experts.c \
     runtime/stream/streamed.h runtime/stream/streamed.c \
     runtime/stream/ahead.h runtime/stream/ahead.c \
     runtime/stream/reader.h runtime/stream/reader_queue.h runtime/stream/reader_queue.c \

@@ -34,7 +34,8 @@ enum sl_read_state {
 struct sl_read {
     const struct sl_expert_file *file;
     uint32_t expert;
-    uint8_t *buffer; /* [stride], 4096-aligned */
+    uint8_t *buffer; /* [stride], 4096-aligned.  In huge pages: 1 MiB of small ones is more pieces
+                      * than many drives take at once (docs/benchmarking.md: 3 times slower) */
     bool ahead;      /* a guess: its chunks begin only while no other chunk waits for the drive */
     bool halves;     /* the gate and up chunks of all such reads go before their down chunks;
                       * otherwise whole blocks come in the order of submission */
@@ -58,8 +59,8 @@ struct sl_read_filter;
 struct sl_reader_opts {
     enum sluice_reader kind; /* AUTO: URING, or PREAD where the kernel does not allow that */
     unsigned depth;          /* chunks in flight per drive; 0: what the engine measures best with */
-    void *memory;            /* all buffers lie in it, so that io_uring can register it; may be */
-    size_t memory_bytes;     /* NULL.  Registered memory is pinned until the reader is closed */
+    void *memory;            /* NULL, or what all buffers lie in, for io_uring to register.  That */
+    size_t memory_bytes;     /* pins it until closing, and pays only where pages are small */
     /* Tests only, and NULL otherwise; see reader_queue.h. */
     const struct sl_engine *engine;
     const struct sl_read_filter *filter;
@@ -104,6 +105,7 @@ struct sl_reader_use {
     double seconds;   /* during which a read was in flight */
     double longest;   /* seconds of the slowest chunk */
     uint64_t retries; /* reads made again: errors, short ones, wrong checksums */
+    unsigned depth;   /* chunks in flight at most */
 };
 unsigned sl_reader_drives(const struct sl_reader *r);
 struct sl_reader_use sl_reader_use(struct sl_reader *r, unsigned drive);

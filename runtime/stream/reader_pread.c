@@ -56,7 +56,7 @@ static void pread_close(struct sl_queue *q)
 
 const struct sl_engine sl_engine_pread = {
     .name = "pread",
-    .depth = 8,
+    .depth = 16,
     .open = pread_open,
     .wake = pread_wake,
     .close = pread_close,

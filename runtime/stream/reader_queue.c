@@ -248,15 +248,16 @@ bool sl_reader_wait(struct sl_reader *r, uint64_t *seen, double seconds)
 
 /* ---- what lands ------------------------------------------------------------------------------ */
 
-static ssize_t filtered(const struct sl_queue *q, const struct sl_flight *f, ssize_t result)
+static ssize_t filtered(const struct sl_queue *q, const struct sl_flight *f, size_t done,
+                        ssize_t result)
 {
     const struct sl_read_filter *filter = q->reader->filter;
-    return filter ? filter->landed(filter->user, f, result) : result;
+    return filter ? filter->landed(filter->user, f, done, result) : result;
 }
 
 void sl_queue_landed(struct sl_queue *q, struct sl_flight *f, ssize_t result)
 {
-    f->landed = filtered(q, f, result);
+    f->landed = filtered(q, f, 0, result);
     double now = sl_now();
     pthread_mutex_lock(&q->reader->lock);
     q->guesses -= f->ahead;
@@ -274,7 +275,7 @@ static ssize_t read_again(struct sl_queue *q, const struct sl_flight *f, size_t 
     q->use.retries++;
     pthread_mutex_unlock(&q->reader->lock);
     ssize_t got = pread(f->fd, f->data + done, f->length - done, (off_t)(f->offset + done));
-    return filtered(q, f, got < 0 ? -errno : got);
+    return filtered(q, f, done, got < 0 ? -errno : got);
 }
 
 /* Direct reads may be refused one by one, too: where blocks are larger, for example. */
@@ -540,6 +541,7 @@ struct sl_reader_use sl_reader_use(struct sl_reader *r, unsigned drive)
     struct sl_queue *q = &r->queues[drive];
     pthread_mutex_lock(&r->lock);
     struct sl_reader_use use = q->use;
+    use.depth = q->depth;
     if (q->in_flight > 0)
         use.seconds += sl_now() - q->busy_since;
     pthread_mutex_unlock(&r->lock);

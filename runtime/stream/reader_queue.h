@@ -58,12 +58,13 @@ extern const struct sl_engine sl_engine_pread; /* a thread per chunk in flight *
 extern const struct sl_engine sl_engine_uring; /* one thread, io_uring */
 
 /*
- * For tests: sees what each read(2) or its completion gave, and may change it and the data, so that
- * drives can fail on purpose.  Called by the engines' threads.
+ * For tests: sees what each read(2) or its completion gave, bytes or -errno, and may change it and
+ * the data, so that drives can fail on purpose.  The read began DONE bytes behind the beginning of
+ * the chunk.  Called by the engines' threads.
  */
 struct sl_read_filter {
     void *user;
-    ssize_t (*landed)(void *user, const struct sl_flight *f, ssize_t result);
+    ssize_t (*landed)(void *user, const struct sl_flight *f, size_t done, ssize_t result);
 };
 
 /* The chunks of one drive. */

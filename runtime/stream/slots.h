@@ -57,6 +57,8 @@ void sl_slots_unpin(struct sl_slots *s, uint32_t layer, int32_t slot);
 
 /* ---- what is worth keeping ------------------------------------------------------------------ */
 
+/* In a pass: tick, then in each layer all uses, then victims. */
+
 /* A pass over the next TOKENS begins: older uses are worth less, and those that are told from now
  * on are taken to be spread evenly over these tokens. */
 void sl_slots_tick(struct sl_slots *s, uint32_t tokens);

@@ -56,6 +56,17 @@ struct sl_chunk_place sl_chunk_place(const struct sl_expert_file *f, uint32_t ex
 int sl_chunk_check(const struct sl_expert_file *f, uint32_t expert, uint64_t chunk,
                    const uint8_t *data, struct sluice_err *err);
 
+/* The experts of several layers together. */
+struct sl_experts_sizes {
+    uint64_t bytes; /* of all experts */
+    uint64_t block; /* the largest of them; 0: none */
+    bool split;     /* in parts */
+};
+
+/* Looks at the headers of layers [first, first + n) of the container DIR. */
+int sl_experts_measure(struct sl_experts_sizes *sizes, const char *dir, const struct sl_manifest *m,
+                       unsigned first, unsigned n, struct sluice_err *err);
+
 /* ---- the experts of a model ----------------------------------------------------------------- */
 
 struct sl_experts;
@@ -96,6 +107,8 @@ int sl_experts_open_source(struct sl_experts **x, const struct sl_expert_source 
 
 /* Layout of the blocks of layer LAYER. */
 const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, unsigned layer);
+/* Whether LAYER is one of those opened. */
+bool sl_experts_has(const struct sl_experts *x, unsigned layer);
 uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer);
 const char *sl_experts_reader(const struct sl_experts *x);
 size_t sl_experts_wave(const struct sl_experts *x);
@@ -186,5 +199,8 @@ struct sl_experts_use {
     struct sl_ahead guesses;
 };
 struct sl_experts_use sl_experts_use(const struct sl_experts *x);
+
+/* As sluice_engine_drive(). */
+bool sl_experts_drive(const struct sl_experts *x, unsigned i, struct sluice_drive *drive);
 
 #endif

@@ -28,7 +28,8 @@ struct stage {
     uint32_t block;
     struct fetch *fetch; /* NULL: free */
     unsigned layer;
-    bool guess; /* nobody asked for it yet */
+    bool guess;   /* nobody asked for it yet */
+    bool refused; /* nobody will: free when the drive is done with its memory */
 };
 
 /* One expert asked for. */
@@ -164,23 +165,29 @@ static bool settled(enum sl_read_state state)
     return state == SL_READ_DONE || state == SL_READ_FAILED || state == SL_READ_WITHDRAWN;
 }
 
-/* Stages whose read was given up become free when the drive is done with their memory. */
+static void end_read(struct fetch **f)
+{
+    if (*f)
+        (*f)->busy = false;
+    *f = NULL;
+}
+
+/* Guesses that were refused or that failed leave their stages. */
 static void collect_stages(struct sl_streamed *s)
 {
     for (unsigned i = 0; i < s->n_stages; i++) {
         struct stage *g = &s->stages[i];
         enum sl_read_state state = state_of(s, g->fetch);
-        if (g->fetch && (state == SL_READ_FAILED || state == SL_READ_WITHDRAWN)) {
-            g->fetch->busy = false;
-            g->fetch = NULL;
-        }
+        if (g->fetch && g->guess && settled(state) && (g->refused || state != SL_READ_DONE))
+            end_read(&g->fetch);
     }
 }
 
-static struct stage *free_stage(struct sl_streamed *s)
+/* A free stage, if more than SPARE are free. */
+static struct stage *free_stage(struct sl_streamed *s, unsigned spare)
 {
     for (unsigned i = 0; i < s->n_stages; i++)
-        if (!s->stages[i].fetch)
+        if (!s->stages[i].fetch && spare-- == 0)
             return &s->stages[i];
     return NULL;
 }
@@ -205,13 +212,6 @@ static struct fetch *begin_read(struct sl_streamed *s, unsigned layer, uint32_t 
     return f;
 }
 
-static void end_read(struct fetch **f)
-{
-    if (*f)
-        (*f)->busy = false;
-    *f = NULL;
-}
-
 /* ---- what was done ---- */
 
 struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
@@ -224,6 +224,20 @@ struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
         use.read_seconds += drive.seconds;
     }
     return use;
+}
+
+bool sl_streamed_drive(const struct sl_streamed *s, unsigned i, struct sluice_drive *drive)
+{
+    if (i >= sl_reader_drives(s->reader))
+        return false;
+    const struct sl_reader_use use = sl_reader_use(s->reader, i);
+    *drive = (struct sluice_drive){
+        .path = s->files[0].parts[i].path,
+        .depth = use.depth,
+        .bytes = use.bytes,
+        .seconds = use.seconds,
+    };
+    return true;
 }
 
 struct sl_asked sl_streamed_asked(const struct sl_streamed *s)
@@ -274,11 +288,11 @@ static bool begin_in_slot(struct sl_streamed *s, struct wanted *w, uint32_t expe
 static bool begin_in_stage(struct sl_streamed *s, struct wanted *w, uint32_t expert)
 {
     if (!w->stage) {
-        struct stage *g = free_stage(s);
+        struct stage *g = free_stage(s, 0);
         if (!g)
             return false;
         g->layer = s->layer;
-        g->guess = false;
+        g->guess = g->refused = false;
         g->fetch = begin_read(s, s->layer, expert, g->block, false, !s->ask.in_order);
         w->stage = g;
     }
@@ -329,25 +343,29 @@ static struct wanted *wanted_of(struct sl_streamed *s, uint32_t expert)
     return low < s->ask.n && s->ask.ids[low] == expert ? &s->wanted[low] : NULL;
 }
 
-/* Guesses that were right are raised to what is needed; the others are given up. */
+static bool is_guess(const struct stage *g, unsigned layer)
+{
+    return g->fetch && g->guess && !g->refused && g->layer == layer;
+}
+
+/* Guesses that were right are raised to what is needed; the others are refused. */
 static void judge_guesses(struct sl_streamed *s)
 {
+    collect_stages(s);
     for (unsigned i = 0; i < s->n_stages; i++) {
         struct stage *g = &s->stages[i];
-        if (!g->fetch || !g->guess)
+        if (!g->fetch || !g->guess || g->refused)
             continue;
-        struct wanted *w = g->layer == s->layer ? wanted_of(s, g->fetch->read.expert) : NULL;
-        enum sl_read_state state = state_of(s, g->fetch);
-        if (w && !w->begun && state != SL_READ_FAILED && state != SL_READ_WITHDRAWN) {
+        struct wanted *w = is_guess(g, s->layer) ? wanted_of(s, g->fetch->read.expert) : NULL;
+        if (w && !w->begun) {
             g->guess = false;
             w->stage = g;
             s->use.ahead++;
             sl_reader_raise(s->reader, &g->fetch->read);
             begin(s, w, g->fetch->read.expert);
         } else {
+            g->refused = true;
             sl_reader_withdraw(s->reader, &g->fetch->read);
-            if (state == SL_READ_DONE)
-                end_read(&g->fetch);
         }
     }
 }
@@ -530,23 +548,25 @@ static bool guessed(const struct sl_streamed *s, unsigned layer, uint32_t expert
 {
     for (unsigned i = 0; i < s->n_stages; i++) {
         const struct stage *g = &s->stages[i];
-        if (g->fetch && g->guess && g->layer == layer && g->fetch->read.expert == expert)
+        if (is_guess(g, layer) && g->fetch->read.expert == expert)
             return true;
     }
     return false;
 }
 
+/* One stage stays free: guesses for experts that come late in order must not keep out the first. */
 void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *ids, size_t n,
                         double cost)
 {
     struct stage *g;
     s->spent += cost;
     collect_stages(s);
-    for (size_t i = 0; i < n && (g = free_stage(s)); i++) {
+    for (size_t i = 0; i < n && (g = free_stage(s, 1)); i++) {
         if (sl_slots_find(s->slots, layer, ids[i]) >= 0 || guessed(s, layer, ids[i]))
             continue;
         g->layer = layer;
         g->guess = true;
+        g->refused = false;
         g->fetch = begin_read(s, layer, ids[i], g->block, true, false);
     }
 }

@@ -33,6 +33,7 @@ void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *i
                         double cost);
 size_t sl_streamed_at_once(const struct sl_streamed *s);
 struct sl_experts_use sl_streamed_use(const struct sl_streamed *s);
+bool sl_streamed_drive(const struct sl_streamed *s, unsigned i, struct sluice_drive *drive);
 const struct sl_reader *sl_streamed_reader(const struct sl_streamed *s);
 
 #endif

@@ -12,7 +12,7 @@ size_t rungs_of(const struct kernel *k, struct subject subjects[MOST_RUNGS]);
 /* Makes every mistake in every buffer of kernel K; returns how many went unnoticed. */
 unsigned test_judge(const struct kernel *k, uint64_t seed);
 
-/* Prints how long the real calls of kernel K take on ref and all rungs. */
-void bench_kernel(const struct kernel *k, uint64_t seed);
+/* Prints how long trial NUMBER of kernel K takes on ref and all rungs. */
+void bench_case(const struct kernel *k, size_t number, uint64_t seed);
 
 #endif

@@ -209,15 +209,16 @@ static const long real_attend[][AXES] = {
 };
 static const long latent[][AXES] = {{512}};
 
+#define TAILS 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
 #define LENGTHS {"n", EVERY, 80, MORE(128, 200, 511, 512, 513)}
 #define ALL_VALUES {"values", EVERY, VALUES_KINDS, NULL, 0}
 const struct kernel attend_kernels[] = {
     {"kv_store",
-     {TYPES, {"dim", EVERY, 0, MORE(1, 15, 16, 17, 64, 100, 127, 128, 129, 200, 512, 576)}, ROPES,
-      {"gap", SOME, 0, MORE(0, 1, 2, 64)}, ALL_VALUES, {"row", EVERY, 0, MORE(0, 3)}},
+     {TYPES, {"dim", EVERY, 0, MORE(TAILS, 15, 16, 17, 64, 100, 127, 128, 129, 200, 512, 576)},
+      ROPES, {"gap", SOME, 0, MORE(0, 1, 2, 64)}, ALL_VALUES, {"row", EVERY, 0, MORE(0, 3)}},
      REAL(real_kv_store), prepare_kv_store, run_kv_store, NULL},
     {"attend",
-     {TYPES, {"dim", EVERY, 0, MORE(1, 7, 16, 31, 63, 64, 66, 127, 128, 129, 200, 321, 512)}, ROPES,
+     {TYPES, {"dim", EVERY, 0, MORE(TAILS, 31, 64, 66, 127, 128, 129, 321, 512)}, ROPES,
       {"gap", SOME, 0, MORE(0, 1, 2, 64)}, {"values", SOME, VALUES_KINDS, NULL, 0},
       {"keys", EVERY, 37, MORE(63, 64, 101, 511, 512)}, {"gathered", SOME, 2, NULL, 0},
       {"heads", SOME, 0, MORE(0, 1, 2, 4, 8, 9, 13)}, {"no out", SOME, 2, NULL, 0}},

@@ -177,7 +177,8 @@ static void run_unpack(const struct sl_ops *ops, const struct trial *t)
 }
 
 /* Widths of the matrices of a layer, three panels of each: query, output and latent projections,
- * experts, dense layers, the absorbed heads, the router and the indexer's weights. */
+ * experts, dense layers, the absorbed heads, the router and the indexer's weights, and what joins
+ * two vectors for the MTP layer. */
 /* clang-format off */
 static const long real_gemm[][AXES] = {
     {SL_CODE_LUT4,  32, SL_SCALE_S8,   7168, 1, 48, 0, 0, 0},
@@ -191,6 +192,7 @@ static const long real_gemm[][AXES] = {
     {SL_CODE_INT8, 128, SL_SCALE_F16,  7168, 8, 48, 0, 0, 0},
     {SL_CODE_INT8, 128, SL_SCALE_F16,  1536, 1, 48, 0, 0, 0},
     {SL_CODE_INT8,  64, SL_SCALE_S8,  16384, 1, 40, 0, 0, 0},
+    {SL_CODE_INT8, 128, SL_SCALE_F16, 14336, 1, 48, 0, 0, 0},
     {SL_CODE_INT8,  32, SL_SCALE_BF16,  512, 8, 128, 0, 0, GAPS},
     {SL_CODE_INT8, 128, SL_SCALE_S8,    128, 1, 512, 0, 0, 0},
     {SL_CODE_BF16,   0, SL_SCALE_NONE, 7168, 1, 48, 0, 0, 0},
@@ -204,12 +206,16 @@ static const long real_unpack[][AXES] = {
     {SL_CODE_INT8, 128, SL_SCALE_BF16, 7168, 128, 0, 0},
 };
 
+/* Up to sixteen blocks of 32 inputs, which are a superblock of the largest groups, the last block
+ * with one more input each time. */
+#define TAILS 1, 34, 67, 100, 133, 166, 199, 232, 265, 298, 331, 364, 397, 430, 463, 496
+
 const struct kernel gemm_kernels[] = {
     {"gemm",
      {{"code", EVERY, 0, MORE(SL_CODE_LUT4, SL_CODE_INT8, SL_CODE_BF16, SL_CODE_F32)},
       {"group", EVERY, 0, MORE(16, 32, 64, 128)},
       {"scale", EVERY, 0, MORE(SL_SCALE_S8, SL_SCALE_F16, SL_SCALE_BF16)},
-      {"cols", EVERY, 0, MORE(1, 2, 31, 32, 33, 63, 70, 96, 127, 129, 160, 199, 288, 514, 1056)},
+      {"cols", EVERY, 0, MORE(TAILS, 2, 31, 32, 33, 63, 96, 514, 1056)},
       {"vectors", EVERY, 10, NULL, 0},
       {"rows", SOME, 0, MORE(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 23, 24, 25,
                              31, 32, 33, 47, 48, 61, 79, 96, 143)},
@@ -221,8 +227,8 @@ const struct kernel gemm_kernels[] = {
      {{"code", EVERY, 0, MORE(SL_CODE_LUT4, SL_CODE_INT8)},
       {"group", EVERY, 0, MORE(16, 32, 64, 128)},
       {"scale", EVERY, 0, MORE(SL_SCALE_S8, SL_SCALE_F16, SL_SCALE_BF16)},
-      {"cols", EVERY, 0, MORE(1, 31, 32, 33, 63, 70, 96, 127, 129, 160, 199, 288, 514, 1056)},
-      {"stride", EVERY, 0, MORE(32, 37, 128)},
+      {"cols", EVERY, 0, MORE(TAILS, 31, 32, 33, 63, 96, 514, 1056)},
+      {"stride", SOME, 0, MORE(32, 37, 128)},
       {"values", EVERY, VALUES_KINDS, NULL, 0},
       {"book", SOME, BOOKS, NULL, 0}},
      REAL(real_unpack), prepare_unpack, run_unpack, NULL},

@@ -255,6 +255,7 @@ static const long real_score[][AXES] = {
 static const long real_topk[][AXES] = {
     {163840, 2048, SCORES_RANDOM}, {163840, 2048, SCORES_FEW}, {163840, 2048, SCORES_ZEROS},
     {163839, 2048, SCORES_ANY}, {32768, 2048, SCORES_RANDOM}, {4096, 2048, SCORES_RANDOM},
+    {256, 8, SCORES_RANDOM}, {8, 4, SCORES_RANDOM},
 };
 static const long real_group_max[][AXES] = {{1024, SCORES_RANDOM, 32}};
 static const long real_reach[][AXES] = {{131072, SCORES_RANDOM, BAR_FEW}};

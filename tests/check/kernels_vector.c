@@ -203,7 +203,8 @@ static void run_bf16_decode(const struct sl_ops *ops, const struct trial *t)
 /* clang-format off */
 static const long hidden_vectors[][AXES] = {{7168}, {1536}, {512}};
 static const long inner_vectors[][AXES] = {{2048}, {18432}};
-static const long all_vectors[][AXES] = {{7168}, {1536}, {2048}, {18432}, {16384}, {512}};
+static const long all_vectors[][AXES] = {{7168}, {1536}, {2048}, {18432}, {16384}, {14336},
+                                           {512}};
 static const long latents[][AXES] = {{512, 0, 128}, {128, 0, 128}};
 static const long key_norm[][AXES] = {{128}};
 static const long router[][AXES] = {{256}};

@@ -11,6 +11,11 @@ value() {
     sed -n 's/.*"'"$1"'": \([^,}]*\)[,}].*/\1/p' out | head -1
 }
 
+# least MODEL: what the refusal of too little memory asks for.
+least() {
+    "$sluice" bench -m "$1" -p 0 -n 4 --memory 1M 2>&1 | sed -n 's/.*use --memory \([0-9.]*[MG]\).*/\1/p'
+}
+
 # ---- rows ----------------------------------------------------------------------------------------
 expect 0 '"test": "tg4", "depth": 70, "n": 4, "tps": ' '"mem_fraction": ' '"io_fraction": 0, ' \
     '"expert_hit": 1, ' '"indexer": ' -- \
@@ -18,7 +23,7 @@ expect 0 '"test": "tg4", "depth": 70, "n": 4, "tps": ' '"mem_fraction": ' '"io_f
 [ "$(grep -c '"test": "' out)" -eq 6 ] || bad "not six rows: $(cat out)"
 grep -q 'nan\|inf' out && bad "numbers that are none: $(cat out)"
 grep -q '"layers"\|"cold"' out && bad "keys nobody asked for: $(cat out)"
-expect 0 'test,depth,n,tps' 'io_fraction,expert_hit' 'pp8,70,8,' -- \
+expect 0 'test,depth,n,tps' 'io_fraction,read_gbps,read_fraction,expert_hit' 'pp8,70,8,' -- \
     "$sluice" bench -m noise -p 8 -n 0 -d 70 -r 1 -o csv
 [ "$(grep -c . out)" -eq 2 ] || bad "not a head and one row: $(cat out)"
 [ "$(awk -F, '{print NF}' out | sort -u | wc -l)" -eq 1 ] || bad "head and row differ: $(cat out)"
@@ -27,12 +32,19 @@ expect 2 commas -- "$sluice" bench -m noise -p 8,x
 expect 2 'max_position_embeddings' -- "$sluice" bench -m noise -d 100000
 expect 2 SLUICE_MODEL -- "$sluice" bench
 
-# a reader that keeps nothing: every expert is read; of the drive's speed nothing is known, since
-# the files are small
-expect 0 '"io_fraction": null' -- \
-    "$sluice" bench -m noise -p 0 -n 4 -r 2 --reader pread -o json
-[ "$(value expert_hit)" = 0 ] || bad "pread hits: $(cat out)"
+# a reader that reads: of the drive's speed nothing is known, since the files are small
+expect 0 '"io_fraction": null' '"read_fraction": null' '"major_faults": ' -- \
+    "$sluice" bench -m noise -p 0 -n 4 -r 2 --reader pread \
+    --memory "$(least noise)" --trace t.gz -o json
+awk "BEGIN { exit !($(value expert_hit) + $(value expert_ahead) < 1) }" ||
+    bad "pread misses nothing: $(cat out)"
 [ "$(value io_gbps)" != 0 ] || bad "pread reads nothing: $(cat out)"
+awk "BEGIN { exit !($(value read_gbps) >= $(value io_gbps)) }" ||
+    bad "reading takes longer than all: $(cat out)"
+# only what is timed is traced, choices and events: 2 repetitions of 4 tokens in one layer
+gzip -dc < t.gz > t
+[ "$(grep -c '^d ' t)" -eq 8 ] || bad "choices of bench: $(cat t)"
+[ "$(grep -c '^e d ' t)" -eq 8 ] || bad "events of bench: $(cat t)"
 
 # ---- computed depth --------------------------------------------------------------------------
 expect 0 '"test": "tg2", "depth": 70' -- \
@@ -60,6 +72,7 @@ expect 0 -- "$sluice" bench -m noise -p 0 -n 4 -r 1 --layers 61 -o csv
 expect 2 DENSE+MOE -- "$sluice" bench -m noise --layers 3
 expect 0 -- "$sluice" synth dense --like "$like" --layers 2+0
 expect 2 'none of a kind' -- "$sluice" bench -m dense -p 1 -n 1 --layers 61
+expect 2 'no experts' -- "$sluice" bench -m dense -p 1 -n 1 --trace none.gz
 expect 0 '"expert_hit": 1, ' '"io_fraction": 0, ' -- "$sluice" bench -m dense -p 4 -n 2 -r 1 -o json
 
 # ---- cold and warm; a file system in memory cannot be made cold ----------------------------------
@@ -88,7 +101,8 @@ used=$(head -1 t | awk '{print $10}')
 "$sluice" run -m model -p "$prompt" -n 6 --temp 0 --json > out
 [ "$(grep -c '^d ' t)" -eq $(($(value decode_tokens) * moe)) ] || bad "choices of decoding: $(cat t)"
 [ "$(grep -c '^p ' t)" -eq $(($(value prefill_tokens) * moe)) ] || bad "choices of prompts: $(cat t)"
-[ "$(awk 'NR > 1 {print NF - 3}' t | sort -u)" = "$used" ] || bad "not $used choices: $(cat t)"
+[ "$(grep -c '^e d ' t)" -eq $(($(value decode_tokens) * moe)) ] || bad "events: $(cat t)"
+[ "$(awk 'NR > 1 && $1 != "e" {print NF - 3}' t | sort -u)" = "$used" ] || bad "not $used choices: $(cat t)"
 
 # fewer experts are fewer bytes
 expect 0 'positions of choices' -- \

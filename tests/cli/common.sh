@@ -50,6 +50,22 @@ fresh() {
     chmod -R u+w src
 }
 
+# large_experts DIR: a checkpoint of noise whose experts take 5 chunks of 1 MiB as `reference`.
+large_experts() {
+    cat > large.json << 'END'
+{"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32", "hidden_size": 1024,
+ "intermediate_size": 256, "moe_intermediate_size": 384, "num_hidden_layers": 3,
+ "first_k_dense_replace": 1, "n_routed_experts": 6, "num_experts_per_tok": 3, "n_shared_experts": 1,
+ "n_group": 1, "topk_group": 1, "num_attention_heads": 4, "kv_lora_rank": 512, "q_lora_rank": 192,
+ "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 512,
+ "max_position_embeddings": 4096, "rope_theta": 10000.0, "rms_norm_eps": 1e-06,
+ "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "topk_method": "noaux_tc",
+ "norm_topk_prob": true, "hidden_act": "silu", "index_head_dim": 128, "index_n_heads": 8,
+ "index_topk": 128}
+END
+    expect 0 -- "$sluice" synth "$1" --checkpoint --like large.json --layers 1+2
+}
+
 # poke FILE OFFSET HEX: overwrites one byte.
 poke() {
     printf "\\$(printf %03o "0x$3")" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none

@@ -50,8 +50,8 @@ expect 3 machine.json 'sluice doctor' -- "$sluice" plan --like v3.2 --memory 96G
 
 # ---- experts that must be read ------------------------------------------------------------------
 machine 4e9
-expect 0 'an abacus' 'measured 2026-11-25' 'an estimate' '61 of 256' '32 GiB more memory' \
-    'a second drive' '--chunk 2048' 'profile small' 'This build has' -- \
+expect 0 'an abacus' 'measured 2026-11-25' 'an estimate' '60 of 256' '32 GiB more memory' \
+    'a second drive' '--chunk 2048' 'profile small' -- \
     "$sluice" plan --like v3.2 --memory 96G
 grep -q 'a million tokens' out && bad "costs that nobody asked for"
 expect 0 'kWh' 'for energy' '3 years' -- "$sluice" plan --like v3.2 --memory 96G --watts 200 \
@@ -60,17 +60,23 @@ expect 0 '"profile": "quality"' -- "$sluice" plan --like v3.2 --memory 96G --jso
     --price-kwh 0.5
 python3 -c 'import json, sys; json.load(open("out"))' 2> /dev/null ||
     ! command -v python3 > /dev/null || bad "no JSON: $(head -c 400 out)"
-holds "$(number slots) == 61"
-one "$(number central) / exp(0.32 * log(61 / 256))"
+holds "$(number slots) == 60"
+one "$(number central) / exp(0.32 * log(60 / 256))"
 holds "$(number budget) == 96 * 2^30"
 # 8 experts in 58 layers, those that miss, over the drive's 4 GB/s
 one "$(number drive_bytes) / (464 * $(number stride) * (1 - $(number central)))"
-one "$(number drive_bytes) / 4e9 * $(number tps)"
+holds "$(number drive_bytes) / 4e9 * $(number tps) < 1" # reading waits for routers
+read=$(number drive_bytes)
 grep -q '"bound": "drive"' out || bad "not limited by the drive"
-tps=$(number tps)
+seconds=$(number io_wait)
 machine 0 # io_uring is not allowed here: half the speed
 expect 0 -- "$sluice" plan --like v3.2 --memory 96G --json
-one "$(number tps) * 2 / $tps"
+holds "$(number io_wait) - $seconds > $read / 4e9 * 900" # ms; what hid before hides again
+holds "$(number io_wait) - $seconds < $read / 4e9 * 1000.1"
+expect 0 '75 % of expert uses, as given' -- "$sluice" plan --like v3.2 --memory 96G --hits 75
+expect 0 -- "$sluice" plan --like v3.2 --memory 96G --hits 75 --json
+one "$(number central) / 0.75"
+one "$(number drive_bytes) / (116 * $(number stride))"
 
 # ---- what does not fit --------------------------------------------------------------------------
 machine 4e9
@@ -90,9 +96,7 @@ expect 4 -- "$sluice" plan --like v3.2 --memory 1G --profile all
 expect 0 -- "$sluice" quantize "$top/tests/golden/tiny-v32/checkpoint" tiny --profile small
 expect 0 'tiny: deepseek_v32' 'profile small' '(100 %)' 'profile max' -- \
     "$sluice" plan -m tiny --memory 1G
-grep -q 'this build maps' out && bad "experts take little, yet advice is given"
-grep -q 'This build has' out && bad "nothing is read, yet the build's reader is blamed"
-expect 0 '"profile": "small"' '"fits": true' '"tps_reading"' -- "$sluice" plan -m tiny --memory 1G --json
+expect 0 '"profile": "small"' '"fits": true' -- "$sluice" plan -m tiny --memory 1G --json
 [ "$(number head_file)" -eq "$(size_of tiny/head.safetensors)" ] ||
     bad "head.safetensors: $(number head_file) bytes planned"
 expect 0 'profile max' -- "$sluice" plan -m tiny --memory 1G --profile max

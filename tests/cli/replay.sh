@@ -76,6 +76,6 @@ holds "$(number expert_bytes) > $expert"
 # ---- times --------------------------------------------------------------------------------------
 head='sluice-trace 1 layers 2 dense 1 experts 9 used 2'
 printf '%s\n' "$head" 'd 0 1 1 2' 'e d 0 1 1 1 1 0 4096 10 20 50 5 100' > times
-expect 0 '0.11 ms per token' '50.0 % in memory' '1.692 ×' '2.200 ×' -- "$sluice" replay times
+expect 0 '0.11 ms per token' '50.00 % in memory' '1.692 ×' '2.200 ×' -- "$sluice" replay times
 expect 0 '"to_layers": 1.69231' '"to_floor": 2.2' -- "$sluice" replay times --json
 finish

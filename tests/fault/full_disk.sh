@@ -178,4 +178,39 @@ places=$(awk -v seed="$seed" -v n=$((${SLUICE_TEST_LONG:-0} * 20 + 1)) -v blocks
 for place in $places; do
     runs_out $((place * block)) "$(file_at $((place * block)))"
 done
+
+# ---- several drives -------------------------------------------------------------------------------
+mkdir second
+trap 'umount disk second; rm -rf "$work"' EXIT
+mount -t tmpfs -o size=1m sluice second
+large_experts large
+expect 0 -- "$sluice" quantize large whole --profile max
+mkdir parts
+expect 0 -- "$sluice" quantize large parts/0 --profile max --stripe parts/2
+drive $((2 * $(cat whole/* | wc -c)))
+expect 4 'second/c: what is left to write needs' "the drive has $((1 << 20)) free" -- \
+    "$sluice" quantize large disk/c --profile max --stripe second/c
+plausible 'the second drive' $((2 * $(round "$(size_of parts/2/experts-01.1.safetensors)")))
+[ -z "$(find disk/c second/c -type f)" ] || bad "refused, but wrote $(ls disk/c second/c)"
+rmdir disk/c
+cp -R whole disk/c
+expect 4 'second/c: dividing layer by layer needs' "the drive has $((1 << 20)) free" -- \
+    "$sluice" stripe disk/c second/c
+mount -o remount,size=64m sluice second
+
+# A layer at a time: room for one of the new files, not for all of them.
+layer=$(round "$(size_of parts/0/experts-01.0.safetensors)")
+fill $((layer + (1 << 20) - block))
+expect 4 'disk/c: dividing layer by layer needs' "the drive has $(free_bytes) free" -- \
+    "$sluice" stripe disk/c second/c
+diff -r whole disk/c || bad "a refused command changed the container"
+rm disk/ballast
+fill $((layer + (1 << 20)))
+expect 0 '2 layers changed' -- "$sluice" stripe disk/c second/c
+diff -r parts/0 disk/c || bad "dividing in little room"
+diff -r parts/2 second/c || bad "dividing in little room"
+rm disk/ballast
+fill $(($(size_of whole/experts-01.safetensors) / 2))
+expect 4 'disk/c: dividing layer by layer needs' -- "$sluice" stripe disk/c --join
+diff -r parts/0 disk/c || bad "a refused command changed the container"
 finish

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 # Fuzz targets: one function each, run over its corpus by `make check`, and by libFuzzer in a build
 # that was configured with --enable-fuzz (`make fuzz`).
-fuzz_targets = safetensors packing checkpoint config manifest tokenizer trace usage
+fuzz_targets = safetensors packing checkpoint config manifest tokenizer trace usage machine
 fuzz_programs = \
     tests/fuzz/fuzz_safetensors tests/fuzz/fuzz_packing tests/fuzz/fuzz_checkpoint \
     tests/fuzz/fuzz_config tests/fuzz/fuzz_manifest tests/fuzz/fuzz_tokenizer \
-    tests/fuzz/fuzz_trace tests/fuzz/fuzz_usage
+    tests/fuzz/fuzz_trace tests/fuzz/fuzz_usage tests/fuzz/fuzz_machine
 check_PROGRAMS += $(fuzz_programs)
 dist_check_SCRIPTS += tests/fuzz/replay.sh
 TESTS += tests/fuzz/replay.sh
@@ -56,6 +56,11 @@ tests_fuzz_fuzz_trace_SOURCES = tests/fuzz/fuzz_trace.c $(fuzz_common)
 tests_fuzz_fuzz_trace_CPPFLAGS = $(fuzz_cppflags)
 tests_fuzz_fuzz_trace_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_trace_LDADD = libtools.la libbase.la libsimd.la $(fuzz_libs)
+
+tests_fuzz_fuzz_machine_SOURCES = tests/fuzz/fuzz_machine.c $(fuzz_common)
+tests_fuzz_fuzz_machine_CPPFLAGS = $(fuzz_cppflags)
+tests_fuzz_fuzz_machine_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_machine_LDADD = libtools.la libbase.la libsimd.la $(fuzz_libs)
 
 tests_fuzz_fuzz_usage_SOURCES = tests/fuzz/fuzz_usage.c $(fuzz_common)
 tests_fuzz_fuzz_usage_CPPFLAGS = $(fuzz_cppflags)

@@ -20,8 +20,8 @@ room moe        runtime/moe/
 room text       runtime/text/
 room sample     runtime/sample/
 room layer      runtime/layer.
-room top        runtime/engine. runtime/session. runtime/span. runtime/mtp. runtime/head. runtime/fill.
-room top        runtime/sizing.
+room top        runtime/engine. runtime/session. runtime/mtp. runtime/head. runtime/fill.
+room top        runtime/sizing. runtime/span. runtime/budget. runtime/allotment.
 room api        runtime/sluice.h
 room quant      quant/
 room tools      tools/
@@ -37,7 +37,7 @@ door moe        runtime/moe/moe.h
 door text       runtime/text/text.h
 door sample     runtime/sample/sample.h
 door layer      runtime/layer.h
-door top        runtime/sizing.h
+door top        runtime/sizing.h runtime/budget.h
 door quant      quant/quant.h
 
 law simd
@@ -53,7 +53,7 @@ law layer       base container stream model attention moe text sample simd
 law top         layer base container stream model attention moe text sample simd
 law quant       base container stream model layer simd
 law tools       quant base simd runtime/container/container.h runtime/model/config.h
-law tools       runtime/model/rung.h runtime/sizing.h runtime/stream/slots.h
+law tools       runtime/model/rung.h runtime/sizing.h runtime/budget.h runtime/stream/slots.h
 law api
 '
 # Besides: every room but api may include runtime/sluice.h and config.h.

@@ -200,7 +200,8 @@ void run_tokens(struct run *r, const int32_t *tokens, size_t n)
     sluice_engine *engine = NULL;
     sluice_session *session = NULL;
     struct sluice_stats stats;
-    const struct sluice_engine_opts opts = {r->threads, r->reader, r->mtp};
+    const struct sluice_engine_opts opts = {
+        .threads = r->threads, .reader = r->reader, .mtp = r->mtp};
     r->session.context = n;
     r->session.chunk = r->chunk;
     check_status(sluice_engine_open(&engine, r->container, &opts, &err), &err);

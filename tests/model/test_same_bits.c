@@ -53,7 +53,7 @@ static void check_same(const char *what, const struct golden *g, const struct ru
     run_close(got);
 }
 
-/* All ways to cut the work on one rung. */
+/* All ways to cut the work on one rung: chunks with one and two threads, the largest with three. */
 static void check_cuts_on(const char *rung, const struct golden *g, const struct run *want)
 {
     const struct {
@@ -62,14 +62,18 @@ static void check_cuts_on(const char *rung, const struct golden *g, const struct
         unsigned threads;
         enum sluice_reader reader;
     } cuts[] = {
-        {"chunks of 1", 1, 0, 1, SLUICE_READER_MEMORY},
-        {"chunks of 7, pread, 2 threads", 7, 0, 2, SLUICE_READER_PREAD},
-        {"chunks of 64, 2 threads", 64, 0, 2, SLUICE_READER_MEMORY},
+        {"chunks of 1, 1 thread", 1, 0, 1, SLUICE_READER_MEMORY},
+        {"chunks of 1, 2 threads, pread", 1, 0, 2, SLUICE_READER_PREAD},
+        {"chunks of 7, 1 thread, pread", 7, 0, 1, SLUICE_READER_PREAD},
+        {"chunks of 7, 2 threads", 7, 0, 2, SLUICE_READER_MEMORY},
+        {"chunks of 64, 1 thread", 64, 0, 1, SLUICE_READER_MEMORY},
+        {"chunks of 64, 2 threads, pread", 64, 0, 2, SLUICE_READER_PREAD},
         {"chunks of 1, spans of 5", 1, 5, 2, SLUICE_READER_PREAD},
         {"chunks of 16, spans of 64", 16, 64, 3, SLUICE_READER_MEMORY},
         {"chunks of 7, spans of 45", 7, 45, 1, SLUICE_READER_MEMORY},
         {"chunks of 9, all in one span", 9, g->n, 2, SLUICE_READER_PREAD},
         {"all at once, 1 thread", g->n, 0, 1, SLUICE_READER_MEMORY},
+        {"all at once, 2 threads", g->n, 0, 2, SLUICE_READER_MEMORY},
         {"all at once, 3 threads, pread", g->n, 0, 3, SLUICE_READER_PREAD},
     };
     use_rung(rung);

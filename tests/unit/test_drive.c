@@ -25,6 +25,7 @@
 #include <cmocka.h>
 
 #include "runtime/base/clock.h"
+#include "tests/unit/confine.h"
 #include "tests/unit/scratch.h"
 #include "tools/measure/drive.h"
 #include "tools/measure/pieces.h"
@@ -254,30 +255,7 @@ static void a_failing_read_is_reported(void **unused)
     }
 }
 
-/* From here on this process is refused io_uring, as Docker does, and O_DIRECT, as some file systems
- * do; false when the kernel has no such filters. */
-static bool refuse_both(void)
-{
-#if defined SYS_io_uring_setup && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    struct sock_filter steps[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECT, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof steps / sizeof *steps, steps};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-#else
-    return false;
-#endif
-}
-
-/* The last test: the refusals stay.  The page cache is used, but never what it held before. */
+/* The last test: the refusals stay, of io_uring as by Docker.  The page cache is used, but never what it held before. */
 static void refusals_are_told(void **unused)
 {
     (void)unused;
@@ -286,7 +264,7 @@ static void refusals_are_told(void **unused)
     struct sl_drive_result r;
     struct sluice_err err = {0};
     uint64_t before = 0, after = 0;
-    if (!refuse_both())
+    if (!refuse_uring(EPERM) || !refuse_direct())
         skip();
     assert_int_equal(sl_drive_uring_errno(), EPERM);
     assert_int_equal(sl_drive_measure(paths, 1, &test, &r, &err), SLUICE_EUNSUPPORTED);

@@ -55,6 +55,7 @@ static void nonsense_is_refused(void **unused)
     refuses("{\"sluice_machine\": 1, \"threads\": 0}", "threads");
     refuses("{\"sluice_machine\": 1, \"threads\": 2, \"attend\": -1}", "attend");
     refuses("{\"sluice_machine\": 1, \"threads\": 2, \"attend\": \"x\"}", "attend");
+    refuses("{\"sluice_machine\": 1, \"threads\": 2, \"rung\": \"ééééééééé\"}", "rung");
 }
 
 static void the_path_is_found(void **unused)

@@ -16,7 +16,7 @@
 
 #include "runtime/stream/stream.h"
 #include "tests/unit/scratch.h"
-#include "tests/unit/stores.h"
+#include "tests/unit/open_experts.h"
 
 /* ---- the container -------------------------------------------------------------------------- */
 

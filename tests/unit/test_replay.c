@@ -91,15 +91,17 @@ static void times_are_added_up(void **unused)
                       "d 1 1 1 2\n"
                       /* 1 + max(2, 300) + 3 */
                       "e d 1 1 1 2 0 0 0 1 2 300 3 400\n"
+                      /* nothing read: as it ran */
+                      "e d 1 1 2 2 0 0 0 10 50 0 40 60\n"
                       "e p 9 70 1 9 0 0 0 1000 1000 1000 1000 9000\n");
     assert_int_equal(sl_choices_load(&c, at("times"), &err), 0);
     const struct sl_overlap *o = &c.overlap[1];
     assert_int_equal(o->tokens, 2);
-    assert_true(o->memory == 3 && o->read == 2 && o->ahead == 1);
+    assert_true(o->memory == 5 && o->read == 2 && o->ahead == 1);
     assert_true(fabs(o->bytes - 8192) < 1e-9);
-    assert_true(fabs(o->measured * 1e6 - (110 + 67 + 401)) < 1e-6);
-    assert_true(fabs(o->ideal * 1e6 - (65 + 53 + 304)) < 1e-6);
-    /* max(10 + 20 + 5 + 7 + 40 + 6, 50 + 3) + max(1 + 2 + 3, 300) */
+    assert_true(fabs(o->measured * 1e6 - (110 + 67 + 401 + 70)) < 1e-6);
+    assert_true(fabs(o->ideal * 1e6 - (65 + 53 + 304 + 70)) < 1e-6);
+    /* max(10 + 20 + 5 + 7 + 40 + 6, 50 + 3) + max(1 + 2 + 3 + 10 + 60, 300) */
     assert_true(fabs(o->floor * 1e6 - (88 + 300)) < 1e-6);
     assert_int_equal(c.overlap[0].tokens, 70);
     assert_true(fabs(c.overlap[0].measured - 0.010) < 1e-12);

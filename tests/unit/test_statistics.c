@@ -7,13 +7,18 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "tests/unit/scratch.h"
+#include "tools/common/drive_name.h"
 #include "tools/common/statistics.h"
 
 static const struct sl_machine machine = {
-    .measured = true, .memory_all = 40e9, .drive_pread = 2e9, .memory_one = 1, .drive_uring = 1};
+    .measured = true, .memory_all = 40e9, .drive_pread = 2e9, .memory_one = 1, .drive_uring = 4e9};
 
 /* 41 tokens in 10 s touch 284 GB and read 17.6 GB: 71 % and 88 % of the machine. */
 static void make_stats(struct sluice_stats *prompt, struct sluice_stats *end)
@@ -92,6 +97,52 @@ static void a_short_room_cuts_the_line(void **unused)
     assert_int_equal(line[10], 'x');
 }
 
+/* 2 GB/s were measured for pread and 4 GB/s for io_uring. */
+static void slow_drives_are_named(void **unused)
+{
+    (void)unused;
+    struct sluice_stats prompt, end;
+    make_stats(&prompt, &end);
+    struct sl_answer a = sl_answer_make(&prompt, &prompt, 1, "pread", &machine);
+    sl_answer_add_drive(&a, "nvme0n1", 4100000000, 3);
+    sl_answer_add_drive(&a, "nvme1n1", 4300000000, 3);
+    sl_answer_add_drive(&a, "nvme2n1", 100, 1.9);
+    expect_line(&a, "1 tok · prefill 812 tok 14.2 s · nvme0n1 gives 68 % of its speed: too hot?");
+    a = sl_answer_make(&prompt, &prompt, 1, "uring", &machine);
+    sl_answer_add_drive(&a, "nvme1n1", 4300000000, 3);
+    expect_line(&a, "1 tok · prefill 812 tok 14.2 s · nvme1n1 gives 36 % of its speed: too hot?");
+    a = sl_answer_make(&prompt, &prompt, 1, "uring", &sl_machine_typical); /* not measured */
+    sl_answer_add_drive(&a, "nvme1n1", 1, 3);
+    expect_line(&a, "1 tok · prefill 812 tok 14.2 s");
+    for (int i = 0; i < 2 * SL_ANSWER_DRIVES; i++)
+        sl_answer_add_drive(&a, "x", 1, 1);
+    assert_int_equal(a.n_drives, SL_ANSWER_DRIVES);
+}
+
+/* As /sys has it: links by number; a partition lies in its drive. */
+static void drives_have_names(void **unused)
+{
+    (void)unused;
+    static const char *const folders[] = {
+        "dev",        "dev/block", "devices", "devices/nvme0n1", "devices/nvme0n1/nvme0n1p2",
+        "devices/md0"};
+    char name[32];
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        assert_int_equal(mkdir(at(folders[i]), 0700), 0);
+    put_text("devices/nvme0n1/nvme0n1p2/partition", "2\n");
+    assert_int_equal(symlink("../../devices/nvme0n1", at("dev/block/259:0")), 0);
+    assert_int_equal(symlink("../../devices/nvme0n1/nvme0n1p2", at("dev/block/259:2")), 0);
+    assert_int_equal(symlink("../../devices/md0", at("dev/block/9:0")), 0);
+    sl_device_name(root, makedev(259, 0), name, sizeof name);
+    assert_string_equal(name, "nvme0n1");
+    sl_device_name(root, makedev(259, 2), name, sizeof name);
+    assert_string_equal(name, "nvme0n1");
+    sl_device_name(root, makedev(9, 0), name, sizeof name);
+    assert_string_equal(name, "md0");
+    sl_device_name(root, makedev(0, 31), name, sizeof name); /* a file system without a drive */
+    assert_string_equal(name, "the drive");
+}
+
 static double number(const json_t *object, const char *key)
 {
     assert_true(json_is_number(json_object_get(object, key)));
@@ -105,6 +156,7 @@ static void the_object_has_the_same(void **unused)
     make_stats(&prompt, &end);
     end.multiplier_products = 9;
     struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
+    sl_answer_add_drive(&a, "sda", 3000000000, 2);
     json_t *o = sl_answer_json(&a);
     assert_int_equal(number(o, "tokens"), 42);
     assert_true(fabs(number(o, "tps") - 4.1) < 1e-12);
@@ -123,6 +175,13 @@ static void the_object_has_the_same(void **unused)
     assert_string_equal(json_string_value(json_object_get(o, "reader")), "pread");
     assert_string_equal(json_string_value(json_object_get(o, "multiplier")), "kernels");
     assert_int_equal(number(o, "multiplier_products"), 9);
+    assert_int_equal(json_array_size(json_object_get(o, "drives")), 1);
+    const json_t *drive = json_array_get(json_object_get(o, "drives"), 0);
+    assert_string_equal(json_string_value(json_object_get(drive, "name")), "sda");
+    assert_true(number(drive, "read_bytes") == 3e9);
+    assert_true(number(drive, "read_seconds") == 2);
+    assert_true(number(drive, "gbps") == 1.5);
+    assert_true(number(drive, "fraction") == 0.75);
     json_decref(o);
     a = sl_answer_make(&prompt, &prompt, 1, "none", &sl_machine_typical);
     o = sl_answer_json(&a);
@@ -139,7 +198,9 @@ int main(void)
         cmocka_unit_test(whole_line),
         cmocka_unit_test(parts_that_do_not_apply_are_left_out),
         cmocka_unit_test(a_short_room_cuts_the_line),
+        cmocka_unit_test(slow_drives_are_named),
+        cmocka_unit_test(drives_have_names),
         cmocka_unit_test(the_object_has_the_same),
     };
-    return cmocka_run_group_tests_name("statistics", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("statistics", tests, make_root, remove_root);
 }

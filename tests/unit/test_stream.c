@@ -23,158 +23,17 @@
 #include "tests/unit/scratch.h"
 #include "tests/unit/stores.h"
 
-/* ---- the container -------------------------------------------------------------------------- */
-
-/* Layer 3: many small experts of one chunk; layer 4: experts of 3 chunks, the last one short. */
-static const struct layer {
-    unsigned number;
-    const char *name;
-    uint32_t experts;
-    const char *gate_up, *down; /* packings */
-    size_t stride;
-} layers[2] = {
-    {3, "experts-03.safetensors", 80, "panel16 f32 rows=32 cols=20 count=1",
-     "panel16 f32 rows=20 cols=16 count=1", 4096 + 4096},
-    {4, "experts-04.safetensors", 7, "panel16 f32 rows=512 cols=1024 count=1",
-     "panel16 bf16 rows=1024 cols=64 count=1", (2 << 20) + 131072},
-};
-static const struct layer *const small = &layers[0], *const large = &layers[1];
-
-enum { PAGE = 4096 };
-
-/* What an expert file says of itself; a test changes one of them. */
-struct file_form {
-    const char *gate_up, *down;
-    uint64_t experts, stride, chunks; /* of the tensors' shapes */
-    const char *dtype, *sums_dtype;
-    const char *experts_name, *sums_name;
-    size_t align;
-    bool shape_1d;
-};
-
-static struct file_form form_of(const struct layer *l)
-{
-    return (struct file_form){.gate_up = l->gate_up,
-                              .down = l->down,
-                              .experts = l->experts,
-                              .stride = l->stride,
-                              .chunks = (l->stride + SL_CHUNK_BYTES - 1) / SL_CHUNK_BYTES,
-                              .dtype = "U8",
-                              .sums_dtype = "U64",
-                              .experts_name = "experts",
-                              .sums_name = "checksums",
-                              .align = PAGE};
-}
-
-static uint8_t byte_at(const struct layer *l, uint32_t expert, size_t i)
-{
-    return (uint8_t)((i * 2654435761u >> 13) ^ expert * 151 ^ l->number * 29);
-}
-
-static void put_experts(const struct layer *l, const struct file_form *f)
-{
-    size_t experts = f->experts * f->stride, sums = f->experts * f->chunks * 8;
-    uint8_t *data = malloc(experts + sums + 1);
-    char header[1024], shape[64];
-    assert_non_null(data);
-    for (size_t i = 0; i < experts; i++)
-        data[i] = byte_at(l, (uint32_t)(i / f->stride), i % f->stride);
-    for (size_t i = 0; i < f->experts * f->chunks; i++) {
-        size_t begin = i % f->chunks * SL_CHUNK_BYTES, len = SL_CHUNK_BYTES;
-        if (begin + len > f->stride)
-            len = begin < f->stride ? f->stride - begin : 0;
-        uint64_t hash = sl_hash(data + i / f->chunks * f->stride + begin, len);
-        memcpy(data + experts + 8 * i, &hash, 8);
-    }
-    snprintf(shape, sizeof shape, f->shape_1d ? "[%llu]" : "[%llu,%llu]",
-             (unsigned long long)(f->shape_1d ? experts : f->experts),
-             (unsigned long long)f->stride);
-    snprintf(header, sizeof header,
-             "{\"__metadata__\":{\"sluice\":\"1\"%s%s\"%s%s%s\"},"
-             "\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[0,%zu]},"
-             "\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu,%llu],\"data_offsets\":[%zu,%zu]}}",
-             f->gate_up ? ",\"pack:gate_up\":\"" : "", f->gate_up ? f->gate_up : ",\"x\":\"",
-             f->down ? ",\"pack:down\":\"" : ",\"y\":\"", f->down ? f->down : "", "",
-             f->experts_name, f->dtype, shape, experts, f->sums_name, f->sums_dtype,
-             (unsigned long long)f->experts, (unsigned long long)f->chunks, experts,
-             experts + sums);
-    put_safetensors(l->name, header, f->align, data, experts + sums);
-    free(data);
-}
-
-/* The manifest of both files as they are; EXTRA is added to the second one's bytes. */
-static void put_manifest(uint64_t extra, bool both)
-{
-    json_t *m = json_pack("{s:i, s:s, s:s, s:s, s:{s:s}, s:{}}", "format", 1, "tool", "sluice 0",
-                          "profile", "reference", "recipe", "-", "source", "digest", "xxh3:0",
-                          "files");
-    assert_non_null(m);
-    for (size_t i = 0; i < (both ? 2 : 1); i++) {
-        char digits[17];
-        uint64_t hash = 0;
-        struct sluice_err err = {0};
-        if (sl_file_hash(at(layers[i].name), &hash, &err) != 0)
-            fail_msg("%s", err.msg);
-        snprintf(digits, sizeof digits, "%016llx", (unsigned long long)hash);
-        uint64_t bytes = size_of(layers[i].name) + (i ? extra : 0);
-        json_t *entry = json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "xxh3", digits);
-        assert_int_equal(json_object_set_new(json_object_get(m, "files"), layers[i].name, entry),
-                         0);
-    }
-    char *text = sl_manifest_text(m);
-    assert_non_null(text);
-    put(SL_MANIFEST, text, strlen(text));
-    free(text);
-    json_decref(m);
-}
-
-static void put_layer(const struct layer *l)
-{
-    struct file_form f = form_of(l);
-    put_experts(l, &f);
-}
-
-static int make_container(void **state)
-{
-    if (make_root(state) != 0)
-        return -1;
-    put_layer(small);
-    put_layer(large);
-    put_manifest(0, true);
-    return 0;
-}
-
-/* Offset of an expert's byte in its file. */
-static size_t offset_of(const struct layer *l, uint32_t expert, size_t byte)
-{
-    size_t sums = l->experts * ((l->stride + SL_CHUNK_BYTES - 1) / SL_CHUNK_BYTES) * 8;
-    return size_of(l->name) - sums - (l->experts - expert) * l->stride + byte;
-}
-
 /* ---- stores --------------------------------------------------------------------------------- */
 
 static const enum sluice_reader kinds[2] = {SLUICE_READER_MEMORY, SLUICE_READER_PREAD};
 
-static struct sl_experts *open_store(unsigned first, unsigned n, enum sluice_reader kind,
-                                     size_t wave)
+/* With as many slots as blocks. */
+static struct sl_experts *open_wave(unsigned first, unsigned n, enum sluice_reader kind,
+                                    size_t wave)
 {
-    struct sl_manifest *m;
-    struct sl_experts *x;
-    struct sluice_err err = {0};
-    if (sl_manifest_open(&m, root, &err) != 0 ||
-        open_experts(&x, root, m, first, n, kind, wave, &err) != 0)
-        fail_msg("%s", err.msg);
-    sl_manifest_close(&m); /* not needed any more */
-    return x;
-}
-
-static void expect_block(const struct layer *l, uint32_t expert, const uint8_t *block)
-{
-    assert_non_null(block);
-    assert_int_equal((uintptr_t)block % 64, 0);
-    for (size_t i = 0; i < l->stride; i++)
-        if (block[i] != byte_at(l, expert, i))
-            fail_msg("layer %u, expert %u: byte %zu is wrong", l->number, expert, i);
+    const struct sl_experts_opts opts = {
+        .reader = kind, .wave = wave, .slots = (uint32_t)wave, .stages = SL_STAGES_MIN};
+    return open_store(first, n, &opts);
 }
 
 static int by_id(const void *a, const void *b)
@@ -202,7 +61,7 @@ static void delivers_every_expert(void **state)
 {
     (void)state;
     for (int k = 0; k < 2; k++) {
-        struct sl_experts *x = open_store(3, 2, kinds[k], SL_WAVE_MAX);
+        struct sl_experts *x = open_wave(3, 2, kinds[k], SL_WAVE_MAX);
         uint64_t bytes = 0, fetched = 0;
         assert_string_equal(sl_experts_reader(x), k ? "pread" : "memory");
         assert_int_equal(sl_experts_wave(x), SL_WAVE_MAX);
@@ -230,7 +89,7 @@ static void delivers_waves(void **state)
 {
     (void)state;
     for (int k = 0; k < 2; k++) {
-        struct sl_experts *x = open_store(3, 2, kinds[k], SL_WAVE_MAX);
+        struct sl_experts *x = open_wave(3, 2, kinds[k], SL_WAVE_MAX);
         uint32_t ids[SL_WAVE_MAX];
         for (uint32_t n = 1; n <= SL_WAVE_MAX; n++) {
             for (uint32_t i = 0; i < n; i++) /* 27 and 80 have no common divisor: no id twice */
@@ -254,7 +113,7 @@ static void limits_the_wave(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof waves / sizeof *waves; i++)
         for (int k = 0; k < 2; k++) {
-            struct sl_experts *x = open_store(3, 1, kinds[k], waves[i][0]);
+            struct sl_experts *x = open_wave(3, 1, kinds[k], waves[i][0]);
             assert_int_equal(sl_experts_wave(x), waves[i][1]);
             uint32_t ids[SL_WAVE_MAX];
             for (uint32_t e = 0; e < waves[i][1]; e++)
@@ -269,10 +128,10 @@ static void opens_part_of_the_layers(void **state)
     (void)state;
     for (int k = 0; k < 2; k++) {
         const uint32_t id = 6;
-        struct sl_experts *x = open_store(4, 1, kinds[k], 2);
+        struct sl_experts *x = open_wave(4, 1, kinds[k], 2);
         fetch(x, large, &id, 1);
         sl_experts_close(&x);
-        x = open_store(0, 0, kinds[k], 2); /* a model without experts */
+        x = open_wave(0, 0, kinds[k], 2); /* a model without experts */
         sl_experts_close(&x);
     }
 }
@@ -316,7 +175,7 @@ static void names_damaged_chunks(void **state)
                                 (cases[i].expert + 1) % l->experts};
             uint32_t wave[3] = {good[0], cases[i].expert, good[1]};
             flip(l->name, byte, 3);
-            struct sl_experts *x = open_store(3, 2, kinds[k], 4);
+            struct sl_experts *x = open_wave(3, 2, kinds[k], 4);
             expect_damage(x, l, &cases[i].expert, 1, cases[i].part);
             fetch(x, l, good, 3);
             expect_damage(x, l, wave, 3, cases[i].part);
@@ -339,7 +198,7 @@ static void survives_much_damage(void **state)
             flip(small->name, offset_of(small, e, e), 0);
     }
     for (int k = 0; k < 2; k++) {
-        struct sl_experts *x = open_store(3, 2, kinds[k], SL_WAVE_MAX);
+        struct sl_experts *x = open_wave(3, 2, kinds[k], SL_WAVE_MAX);
         for (int round = 0; round < 20; round++)
             expect_damage(x, small, ids, SL_WAVE_MAX, "layer 3, expert ");
         const uint32_t even[] = {62, 0, 64, 30, 2};
@@ -355,7 +214,7 @@ static void survives_truncation_after_opening(void **state)
     const uint32_t first = 0, last = 6;
     const uint8_t *blocks[2];
     (void)state;
-    struct sl_experts *x = open_store(3, 2, SLUICE_READER_PREAD, 4);
+    struct sl_experts *x = open_wave(3, 2, SLUICE_READER_PREAD, 4);
     const size_t cuts[2] = {offset_of(large, 6, (1 << 20) + 17), 0};
     for (int i = 0; i < 2; i++) {
         struct sluice_err err = {0};
@@ -457,7 +316,7 @@ static void compares_with_the_manifest(void **state)
     assert_int_equal(truncate(at(large->name), (off_t)size_of(large->name) - 1), 0);
     expect_refusal(SLUICE_EFORMAT, "truncated");
     put_layer(large);
-    struct sl_experts *x = open_store(3, 2, SLUICE_READER_MEMORY, 1);
+    struct sl_experts *x = open_wave(3, 2, SLUICE_READER_MEMORY, 1);
     sl_experts_close(&x);
 }
 
@@ -494,7 +353,7 @@ static void leaves_nothing_behind(void **state)
     unsigned files = entries("/proc/self/fd");
     for (int round = 0; round < 30; round++)
         for (int k = 0; k < 2; k++) {
-            struct sl_experts *x = open_store(3, 2, kinds[k], 3);
+            struct sl_experts *x = open_wave(3, 2, kinds[k], 3);
             assert_true(entries("/proc/self/fd") > files);
             if (round % 3)
                 fetch(x, large, ids, 3);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
@@ -12,6 +13,7 @@
 #include "tools/bench/reading.h"
 #include "tools/bench/routes.h"
 #include "tools/common/progress.h"
+#include "tools/common/recorder.h"
 #include "tools/common/status.h"
 #include "tools/measure/bandwidth.h"
 
@@ -20,31 +22,51 @@ struct bench {
     sluice_engine *engine;
     sluice_session *session;
     struct sluice_model_info info; /* its strings while the engine is open */
-    bool mapped;                   /* experts come by page faults */
+    struct sl_reading reading;     /* how experts come */
     struct sl_routes *routes;
+    struct sl_recorder recorder;
+    bool recording;  /* what is timed */
     int32_t *tokens; /* [context] */
     size_t context;
     size_t tests, test; /* how many rows, and which one */
-    double memory;      /* bytes per second that it gave when last measured */
-    bool drive_measured;
+    /* Bytes per second that memory and drives gave when last measured; the latter 0: not yet. */
+    double memory, drive;
     struct sl_bench_table table;
 };
 
 /* ---- the model ------------------------------------------------------------------------------ */
 
+static const uint32_t *on_route(void *user, int32_t layer, size_t position, const uint32_t *experts,
+                                const float *weights, size_t n)
+{
+    struct bench *b = user;
+    const uint32_t *instead = b->routes ? sl_routes_get(b->routes, position, layer) : NULL;
+    (void)weights, (void)n;
+    if (b->recording)
+        sl_record_route(&b->recorder, layer, position, instead ? instead : experts);
+    return instead;
+}
+
+static void on_experts(void *user, const struct sluice_expert_event *event)
+{
+    struct bench *b = user;
+    if (b->recording)
+        sl_recorder_experts(&b->recorder, event);
+}
+
 static int open_model(struct bench *b, struct sluice_err *err)
 {
-    int status = sl_open_engine(&b->engine, &b->task->engine, false, err);
+    int status = sl_open_engine(&b->engine, &b->task->engine, false, b->context, err);
     if (status < 0)
         return status;
     sluice_engine_info(b->engine, &b->info);
-    b->mapped = strcmp(b->info.reader, "memory") == 0;
+    sl_reading_of(&b->reading, b->engine, &b->info);
     if (b->task->routes && !b->routes)
         status = sl_routes_open(&b->routes, b->task->routes, &b->info, err);
     if (status == 0)
         status = sl_open_session(&b->session, b->engine, &b->task->engine, b->context, err);
-    if (status == 0 && b->routes) {
-        struct sluice_observer observer = sl_routes_observer(b->routes);
+    if (status == 0 && (b->routes || b->task->trace)) {
+        const struct sluice_observer observer = {b, .route = on_route, .experts = on_experts};
         sluice_session_observe(b->session, &observer);
     }
     return status;
@@ -145,8 +167,16 @@ static int work(struct bench *b, const struct sl_bench_row *row, struct run *run
 /* What a repetition took. */
 struct use {
     double seconds, read;
+    uint64_t faults;
     struct sluice_stats stats;
 };
+
+/* Pages that this process had to wait for until they came from a drive. */
+static uint64_t major_faults(void)
+{
+    struct rusage use;
+    return getrusage(RUSAGE_SELF, &use) == 0 ? (uint64_t)use.ru_majflt : 0;
+}
 
 /* after − before */
 static struct sluice_stats difference(const struct sluice_stats *after,
@@ -155,7 +185,9 @@ static struct sluice_stats difference(const struct sluice_stats *after,
     struct sluice_stats d = {
         .expert_hits = after->expert_hits - before->expert_hits,
         .expert_misses = after->expert_misses - before->expert_misses,
+        .expert_ahead = after->expert_ahead - before->expert_ahead,
         .expert_bytes = after->expert_bytes - before->expert_bytes,
+        .read_seconds = after->read_seconds - before->read_seconds,
     };
     for (int i = 0; i < SLUICE_PARTS; i++) {
         d.part_seconds[i] = after->part_seconds[i] - before->part_seconds[i];
@@ -164,8 +196,8 @@ static struct sluice_stats difference(const struct sluice_stats *after,
     return d;
 }
 
-static int repeat(struct bench *b, const struct sl_bench_row *row, size_t salt, struct run *run,
-                  struct use *use, struct sluice_err *err)
+static int repeat(struct bench *b, const struct sl_bench_row *row, size_t salt, bool timed,
+                  struct run *run, struct use *use, struct sluice_err *err)
 {
     struct sluice_stats before, after;
     int status = row->cold ? open_cold(b, err) : 0;
@@ -175,14 +207,19 @@ static int repeat(struct bench *b, const struct sl_bench_row *row, size_t salt, 
         return status;
     sl_progress_update(run->progress, run->before, run->all);
     sluice_session_stats(b->session, &before);
-    uint64_t from_drives = sl_bytes_from_drives();
+    uint64_t from_drives = sl_bytes_from_drives(), faults = major_faults();
+    b->recorder.decoding = row->decode;
+    b->recording = timed;
     double start = sl_now();
     status = work(b, row, run, err);
     use->seconds = sl_now() - start;
+    b->recording = false;
+    use->faults = major_faults() - faults;
     from_drives = sl_bytes_from_drives() - from_drives;
     sluice_session_stats(b->session, &after);
     use->stats = difference(&after, &before);
-    use->read = b->mapped ? (double)from_drives : (double)use->stats.expert_bytes;
+    use->stats.read_seconds /= b->reading.drives ? b->reading.drives : 1; /* each counts its own */
+    use->read = b->reading.mapped ? (double)from_drives : (double)use->stats.expert_bytes;
     return status;
 }
 
@@ -192,11 +229,15 @@ static void add_use(struct sl_bench_row *row, const struct use *use)
 {
     row->used.expert_hits += use->stats.expert_hits;
     row->used.expert_misses += use->stats.expert_misses;
+    row->used.expert_ahead += use->stats.expert_ahead;
+    row->used.expert_bytes += use->stats.expert_bytes;
+    row->used.read_seconds += use->stats.read_seconds;
     for (int i = 0; i < SLUICE_PARTS; i++) {
         row->used.part_seconds[i] += use->stats.part_seconds[i];
         row->used.part_bytes[i] += use->stats.part_bytes[i];
     }
     row->read += use->read;
+    row->faults += use->faults;
     row->seconds += use->seconds;
     row->tokens += (double)row->n;
 }
@@ -210,16 +251,21 @@ static void extrapolate(const struct bench *b, struct use *use)
     use->read *= t->from.moe ? (double)t->layers.moe / t->from.moe : 1;
 }
 
-/* The drive's limit for this reader, measured once.  Pages that the model maps cannot be dropped
- * from memory: it is closed meanwhile. */
+/*
+ * What drives can give to this reader.  A drive's speed changes with the hour, too: the mean of
+ * before and after a row counts.  Pages that the model maps cannot be dropped from memory: it is
+ * closed meanwhile, and that once.
+ */
 static int measure_drive(struct bench *b, struct sluice_err *err)
 {
-    unsigned threads = b->info.threads;
-    b->drive_measured = true;
-    if (b->mapped)
+    double before = b->drive;
+    if (b->reading.mapped && before > 0)
+        return 0;
+    if (b->reading.mapped)
         close_model(b);
-    b->table.drive = sl_drive_limit(b->task->engine.model, b->mapped, threads);
-    return b->mapped ? open_model(b, err) : 0;
+    b->drive = sl_drive_limit(b->task->engine.model, &b->reading);
+    b->table.drive = before > 0 ? (before + b->drive) / 2 : b->drive;
+    return b->reading.mapped ? open_model(b, err) : 0;
 }
 
 /* Repetitions, the first one untimed if they are to be warm. */
@@ -238,7 +284,7 @@ static int run_repetitions(struct bench *b, struct sl_bench_row *row, struct sl_
             snprintf(title + len, title_size - (size_t)len, "untimed run");
         else
             snprintf(title + len, title_size - (size_t)len, "run %zu of %zu", i + 1 - first, count);
-        int status = repeat(b, row, i, &run, &use, err);
+        int status = repeat(b, row, i, i >= first, &run, &use, err);
         if (status < 0)
             return status;
         if (i < first)
@@ -279,12 +325,12 @@ static int run_test(struct bench *b, struct sl_bench_row row, struct sluice_err 
     if (status < 0)
         return status;
     status = measure_memory(b, err);
-    if (status == 0 && row.read > 0 && !b->drive_measured)
+    if (status == 0 && row.read > 0)
         status = measure_drive(b, err);
     if (status < 0)
         return status;
     sl_bench_row(stdout, &b->table, &row);
-    return status;
+    return 0;
 }
 
 /* ---- all rows ------------------------------------------------------------------------------- */
@@ -363,6 +409,8 @@ int sl_bench_model(const struct sl_bench_task *task, struct sluice_err *err)
                                            (unsigned)(b.info.layers - b.info.dense_layers)};
     if (status == 0)
         status = sl_check_layers(b.table.from, task->layers, err);
+    if (status == 0 && task->trace)
+        status = sl_recorder_open(&b.recorder, task->trace, &b.info, err);
     if (status == 0 && !(b.tokens = calloc(b.context, sizeof *b.tokens)))
         status = sl_fail_nomem(err, "tokens", b.context * sizeof *b.tokens);
     if (status == 0)
@@ -372,6 +420,10 @@ int sl_bench_model(const struct sl_bench_task *task, struct sluice_err *err)
         print_conditions(&b);
         status = run_all(&b, err);
     }
+    struct sluice_err trace_err;
+    int traced = sl_recorder_close(&b.recorder, &trace_err);
+    if (traced < 0 && status == 0)
+        status = sl_fail(err, trace_err.code, "%s", trace_err.msg);
     close_model(&b);
     sl_routes_close(&b.routes);
     free(b.tokens);

@@ -21,6 +21,7 @@ struct sl_bench_task {
     bool real_fill;               /* compute what comes before, instead of noise */
     struct sl_layer_count layers; /* to extrapolate to; 0+0: none */
     const char *routes;           /* trace with the choices to compute with, or NULL */
+    const char *trace;            /* file for the choices of what is timed, or NULL */
     bool warm, cold;              /* which rows */
 };
 

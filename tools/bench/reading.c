@@ -3,12 +3,12 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "runtime/base/arith.h"
 #include "tools/measure/drive.h"
 
-/* How the pread reader reads (runtime/stream/reader_pread.c). */
-enum { READ_BYTES = 1 << 20, READ_DEPTH = 4 };
+enum { READ_BYTES = 1 << 20 }; /* a chunk of an expert */
 
 uint64_t sl_bytes_from_drives(void)
 {
@@ -22,15 +22,32 @@ uint64_t sl_bytes_from_drives(void)
     return bytes;
 }
 
-double sl_drive_limit(const char *dir, bool mapped, unsigned threads)
+void sl_reading_of(struct sl_reading *r, const sluice_engine *engine,
+                   const struct sluice_model_info *info)
+{
+    struct sluice_drive drive;
+    *r = (struct sl_reading){
+        .mapped = strcmp(info->reader, "memory") == 0,
+        .uring = strcmp(info->reader, "uring") == 0,
+    };
+    for (; sluice_engine_drive(engine, r->drives, &drive); r->drives++)
+        r->depth += drive.depth;
+    if (r->mapped)
+        r->depth = info->threads;
+    r->depth = (unsigned)sl_min(r->depth, SL_DRIVE_DEPTH_MAX);
+}
+
+double sl_drive_limit(const char *dir, const struct sl_reading *how)
 {
     struct sl_drive_files files;
     struct sl_drive_result result = {0};
     struct sluice_err err = {0};
     const struct sl_drive_test test = {
-        .reader = mapped ? SL_DRIVE_MMAP : SL_DRIVE_PREAD,
+        .reader = how->mapped  ? SL_DRIVE_MMAP
+                  : how->uring ? SL_DRIVE_URING
+                               : SL_DRIVE_PREAD,
         .bytes = READ_BYTES,
-        .depth = mapped ? (unsigned)sl_min(threads, SL_DRIVE_DEPTH_MAX) : READ_DEPTH,
+        .depth = how->depth,
         .seconds = 1,
     };
     int status = sl_drive_files_find(&files, dir, &err);

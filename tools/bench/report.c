@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/bench/report.h"
 
+#include <inttypes.h>
+
+#include "tools/common/status.h"
+
 const char *const sl_bench_formats[] = {"md", "csv", "json", NULL};
 
 /* Keys of the split, in the order of enum sluice_part. */
@@ -14,14 +18,16 @@ static const char *const parts[SLUICE_PARTS] = {
 /* What a row says, whatever the format. */
 struct numbers {
     double mem_gbps, mem_fraction, io_gbps, io_fraction; /* io_fraction < 0: not known */
-    double expert_hit, bytes_per_token;
+    double read_gbps, read_fraction; /* while something was being read; < 0: not known */
+    double expert_hit, expert_ahead, bytes_per_token;
     double ms[SLUICE_PARTS];
 };
 
 static struct numbers numbers_of(const struct sl_bench_table *t, const struct sl_bench_row *r)
 {
     struct numbers n = {0};
-    double touched = 0, wanted = (double)(r->used.expert_hits + r->used.expert_misses);
+    double touched = 0, reading = r->used.read_seconds;
+    double wanted = (double)(r->used.expert_hits + r->used.expert_ahead + r->used.expert_misses);
     for (int i = 0; i < SLUICE_PARTS; i++) {
         touched += (double)r->used.part_bytes[i];
         n.ms[i] = 1000 * r->used.part_seconds[i] / r->tokens;
@@ -30,6 +36,9 @@ static struct numbers numbers_of(const struct sl_bench_table *t, const struct sl
     n.mem_fraction = touched / r->seconds / t->bandwidth;
     n.io_gbps = r->read / r->seconds * 1e-9;
     n.io_fraction = r->read > 0 ? (t->drive > 0 ? r->read / r->seconds / t->drive : -1) : 0;
+    n.read_gbps = reading > 0 ? r->read / reading * 1e-9 : -1;
+    n.read_fraction = reading > 0 && t->drive > 0 ? r->read / reading / t->drive : -1;
+    n.expert_ahead = wanted > 0 ? (double)r->used.expert_ahead / wanted : 0;
     n.expert_hit = wanted > 0 ? (double)r->used.expert_hits / wanted : 1;
     n.bytes_per_token = touched / r->tokens;
     return n;
@@ -44,8 +53,8 @@ static unsigned all_layers(struct sl_layer_count layers)
 
 static void head_csv(FILE *out, const struct sl_bench_table *t)
 {
-    fprintf(out, "test,depth,n,tps,tps_sd,mem_gbps,mem_fraction,io_gbps,io_fraction,expert_hit,"
-                 "bytes_per_token");
+    fprintf(out, "test,depth,n,tps,tps_sd,mem_gbps,mem_fraction,io_gbps,io_fraction,read_gbps,"
+                 "read_fraction,expert_hit,expert_ahead,major_faults,bytes_per_token");
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, ",ms_%s", parts[i]);
     fprintf(out, "%s%s\n", t->cold ? ",cold" : "", all_layers(t->layers) ? ",layers" : "");
@@ -92,7 +101,14 @@ static void print_md(FILE *out, const struct sl_bench_table *t, const struct sl_
         fprintf(out, "%.2f GB/s", n.io_gbps);
     if (n.io_fraction > 0)
         fprintf(out, ", %.0f %%", 100 * n.io_fraction);
-    fprintf(out, " | %.1f %% | %.1f MB | ", 100 * n.expert_hit, n.bytes_per_token * 1e-6);
+    if (n.read_gbps > 0)
+        fprintf(out, "; while reading %.2f", n.read_gbps);
+    if (n.read_fraction > 0)
+        fprintf(out, ", %.0f %%", 100 * n.read_fraction);
+    fprintf(out, " | %.1f %%", 100 * n.expert_hit);
+    if (n.expert_ahead > 0)
+        fprintf(out, ", %.1f %% ahead", 100 * n.expert_ahead);
+    fprintf(out, " | %.1f MB | ", n.bytes_per_token * 1e-6);
     for (int i = 0; i < SLUICE_PARTS; i++)
         if (n.ms[i] >= 0.0005) {
             fprintf(out, "%s%s %.3f", between, parts[i], n.ms[i]);
@@ -101,14 +117,26 @@ static void print_md(FILE *out, const struct sl_bench_table *t, const struct sl_
     fprintf(out, " |\n");
 }
 
+/* A number that is not negative, or else WITHOUT. */
+static struct sl_human known(double value, const char *without)
+{
+    struct sl_human h;
+    if (value >= 0)
+        snprintf(h.text, sizeof h.text, "%.6g", value);
+    else
+        snprintf(h.text, sizeof h.text, "%s", without);
+    return h;
+}
+
 static void print_csv(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
 {
     const struct numbers n = numbers_of(t, r);
     fprintf(out, "%s%zu,%zu,%zu,%.6g,%.6g,%.6g,%.6g,%.6g,", r->decode ? "tg" : "pp", r->n, r->depth,
             r->n, r->tps, r->tps_sd, n.mem_gbps, n.mem_fraction, n.io_gbps);
-    if (n.io_fraction >= 0)
-        fprintf(out, "%.6g", n.io_fraction);
-    fprintf(out, ",%.6g,%.0f", n.expert_hit, n.bytes_per_token);
+    fprintf(out, "%s,%s,%s,", known(n.io_fraction, "").text, known(n.read_gbps, "").text,
+            known(n.read_fraction, "").text);
+    fprintf(out, "%.6g,%.6g,%" PRIu64 ",%.0f", n.expert_hit, n.expert_ahead, r->faults,
+            n.bytes_per_token);
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, ",%.6g", n.ms[i]);
     if (t->cold)
@@ -121,15 +149,19 @@ static void print_csv(FILE *out, const struct sl_bench_table *t, const struct sl
 static void print_json(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
 {
     const struct numbers n = numbers_of(t, r);
-    char fraction[32] = "null";
-    if (n.io_fraction >= 0)
-        snprintf(fraction, sizeof fraction, "%.6g", n.io_fraction);
     fprintf(out,
             "%s\n  {\"test\": \"%s%zu\", \"depth\": %zu, \"n\": %zu, \"tps\": %.6g, \"tps_sd\": "
-            "%.6g, \"mem_gbps\": %.6g, \"mem_fraction\": %.6g, \"io_gbps\": %.6g, \"io_fraction\": "
-            "%s, \"expert_hit\": %.6g, \"bytes_per_token\": %.0f, ",
+            "%.6g, \"mem_gbps\": %.6g, \"mem_fraction\": %.6g, ",
             t->printed ? "," : "", r->decode ? "tg" : "pp", r->n, r->depth, r->n, r->tps, r->tps_sd,
-            n.mem_gbps, n.mem_fraction, n.io_gbps, fraction, n.expert_hit, n.bytes_per_token);
+            n.mem_gbps, n.mem_fraction);
+    fprintf(out,
+            "\"io_gbps\": %.6g, \"io_fraction\": %s, \"read_gbps\": %s, \"read_fraction\": %s, ",
+            n.io_gbps, known(n.io_fraction, "null").text, known(n.read_gbps, "null").text,
+            known(n.read_fraction, "null").text);
+    fprintf(out,
+            "\"expert_hit\": %.6g, \"expert_ahead\": %.6g, \"major_faults\": %" PRIu64
+            ", \"bytes_per_token\": %.0f, ",
+            n.expert_hit, n.expert_ahead, r->faults, n.bytes_per_token);
     if (r->cold)
         fprintf(out, "\"cold\": true, ");
     if (all_layers(t->layers))

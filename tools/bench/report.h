@@ -16,7 +16,7 @@ extern const char *const sl_bench_formats[];
 struct sl_bench_table {
     enum sl_bench_format format;
     double bandwidth; /* bytes per second that memory can give */
-    double drive;     /* that the drive can give to this reader; 0: not known */
+    double drive;     /* that drives can give to this reader; 0: not known */
     bool cold;        /* some rows are */
     /* layers.dense + layers.moe > 0: extrapolated to these, from the model's */
     struct sl_layer_count layers, from;
@@ -32,6 +32,7 @@ struct sl_bench_row {
     double seconds;           /* of all repetitions */
     double tokens;            /* of all repetitions */
     double read;              /* bytes from the drive, by all repetitions */
+    uint64_t faults;          /* page faults that waited for the drive, likewise */
     struct sluice_stats used; /* by all repetitions */
 };
 

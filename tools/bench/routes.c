@@ -114,18 +114,6 @@ const uint32_t *sl_routes_get(const struct sl_routes *r, size_t position, int32_
     return l->experts + position % r->length * r->used;
 }
 
-static const uint32_t *replace(void *user, int32_t layer, size_t position, const uint32_t *experts,
-                               const float *weights, size_t n)
-{
-    (void)experts, (void)weights, (void)n;
-    return sl_routes_get(user, position, layer);
-}
-
-struct sluice_observer sl_routes_observer(struct sl_routes *r)
-{
-    return (struct sluice_observer){.user = r, .route = replace};
-}
-
 void sl_routes_close(struct sl_routes **out)
 {
     struct sl_routes *r = *out;

@@ -23,9 +23,6 @@ size_t sl_routes_length(const struct sl_routes *r);
 /* The choice for a token; LAYER counts from the model's first layer.  Good until closing. */
 const uint32_t *sl_routes_get(const struct sl_routes *r, size_t position, int32_t layer);
 
-/* As a session's observer; R stays the caller's. */
-struct sluice_observer sl_routes_observer(struct sl_routes *r);
-
 void sl_routes_close(struct sl_routes **r);
 
 #endif

@@ -50,6 +50,9 @@ static const struct sl_option rows[] = {
     {.name = "routes", SL_FIELD(SL_STRING, struct bench_options, task.routes), .value = "TRACE",
      .help = "Take the experts of this trace (sluice run --trace) instead of the router's",
      .group = "Task"},
+    {.name = "trace", SL_FIELD(SL_STRING, struct bench_options, task.trace), .value = "FILE",
+     .env = "", .help = "Write the experts of what is timed, and how they came, to a trace "
+     "(docs/trace.md), for `sluice replay`", .group = "Output"},
     {.name = "layers", SL_FIELD(SL_STRING, struct bench_options, layers), .value = "DENSE+MOE",
      .help = "Extrapolate each row to a model of so many layers with a dense feed-forward network "
              "and with experts; a single number counts all, 3 of them dense as in the published "

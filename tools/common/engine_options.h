@@ -10,8 +10,12 @@ struct sl_engine_options {
     const char *model;
     size_t threads;
     enum sluice_reader reader;
+    enum sluice_load load;
+    uint64_t memory; /* 0: what is available, less a reserve */
     size_t context;
     size_t chunk;
+    size_t span;
+    double prefill_seconds;
     enum sluice_cache_type kv;
     enum sluice_cache_type index;
     bool dense;
@@ -19,6 +23,7 @@ struct sl_engine_options {
 };
 
 extern const char *const sl_reader_names[];
+extern const char *const sl_load_names[];
 extern const char *const sl_cache_names[];
 extern const char *const sl_multiplier_names[];
 
@@ -57,13 +62,31 @@ extern const char *const sl_multiplier_names[];
      .names = sl_reader_names,                                                                    \
      .help = "How experts reach memory: mapped, or read on demand; auto: mapped when they fit",   \
      .group = "Machine"},                                                                         \
+    {.name = "memory", SL_FIELD(SL_SIZE, T, m.memory), .value = "SIZE",                           \
+     .help = "Most memory for weights, experts, KV cache and scratch, 96G or 1.5T; default: what "\
+             "is available, less the larger of 4 GiB and a tenth", .group = "Machine"},           \
+    {.name = "load", SL_FIELD(SL_ENUM, T, m.load), .fallback = "auto", .names = sl_load_names,    \
+     .help = "Weights that every token needs: mapped, or copied into huge pages; auto: copied "   \
+             "when experts are read on demand", .group = "Machine"},                              \
     {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "512", .low = 1,  \
-     .high = 1048576, .help = "Most prompt tokens computed in one pass", .group = "Machine"}
+     .high = 1048576, .help = "Most prompt tokens computed at a time", .group = "Machine"},       \
+    {.name = "span", SL_FIELD(SL_COUNT, T, m.span), .value = "N", .fallback = "0", .low = 0,       \
+     .high = 1048576,                                                                             \
+     .help = "Most prompt tokens for which an expert is read once; 0: --chunk where experts are "  \
+             "in memory, else up to 4096", .group = "Machine"},                                   \
+    {.name = "prefill-seconds", SL_FIELD(SL_REAL, T, m.prefill_seconds), .value = "S",            \
+     .fallback = "60", .low = 0, .high = 1e9,                                                     \
+     .help = "What a span may take, about, and stopping a prompt lose; it stays long enough to "   \
+             "compute while experts are read; 0: no limit", .group = "Machine"}
 /* clang-format on */
 
-/* Opens the engine that the options describe. */
+/*
+ * Opens the engine that the options describe, with memory for a session of TOKENS (or of the
+ * context that they ask for).  On a terminal stderr gets the division of memory before, and how
+ * far loading is.
+ */
 int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bool mtp,
-                   struct sluice_err *err);
+                   size_t tokens, struct sluice_err *err);
 
 /* Opens a session with room for TOKENS, or for the context the options ask for. */
 int sl_open_session(sluice_session **session, sluice_engine *engine,

@@ -66,7 +66,10 @@ static uint64_t bytes_of_unit(const char *name)
     static const struct {
         const char *brief, *full;
         uint64_t bytes;
-    } units[] = {{"k", "KiB", 1 << 10}, {"M", "MiB", 1 << 20}, {"G", "GiB", 1 << 30}};
+    } units[] = {{"k", "KiB", 1 << 10},
+                 {"M", "MiB", 1 << 20},
+                 {"G", "GiB", 1 << 30},
+                 {"T", "TiB", UINT64_C(1) << 40}};
     if (*name == '\0')
         return 1;
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)

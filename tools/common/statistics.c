@@ -8,12 +8,23 @@
 
 #include "tools/common/status.h"
 
+/* Below this share of what was measured a drive is called slow, once it was read for so long. */
+static const double slow = 0.7, long_enough = 2;
+
 static double touched_bytes(const struct sluice_stats *s)
 {
     double sum = 0;
     for (int i = 0; i < SLUICE_PARTS; i++)
         sum += (double)s->part_bytes[i];
     return sum;
+}
+
+/* The limit of READER.  doctor may have found only one. */
+static double drive_limit(const struct sl_machine *m, const char *reader)
+{
+    bool uring = strcmp(reader, "uring") == 0;
+    double own = uring ? m->drive_uring : m->drive_pread;
+    return own > 0 ? own : uring ? m->drive_pread : m->drive_uring;
 }
 
 struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct sluice_stats *end,
@@ -32,13 +43,23 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
         .expert_hits = end->expert_hits - prompt->expert_hits,
         .expert_misses = end->expert_misses - prompt->expert_misses,
         .memory_limit = measured ? machine->memory_all : 0,
-        .drive_limit = measured ? machine->drive_pread : 0,
+        .drive_limit = measured ? drive_limit(machine, reader) : 0,
         .prefill_read = (double)prompt->expert_bytes,
         .kv_bytes = end->kv_bytes,
         .reader = reader,
         .multiplier = end->multiplier,
         .multiplier_products = end->multiplier_products,
     };
+}
+
+void sl_answer_add_drive(struct sl_answer *a, const char *name, uint64_t bytes, double seconds)
+{
+    if (a->n_drives == SL_ANSWER_DRIVES)
+        return;
+    struct sl_answer_drive *d = &a->drives[a->n_drives++];
+    snprintf(d->name, sizeof d->name, "%s", name);
+    d->bytes = (double)bytes;
+    d->seconds = seconds;
 }
 
 /* What is left of the text's room. */
@@ -67,10 +88,31 @@ static void add_rate(struct text *t, const char *what, double rate, double limit
         add(t, " · %s %.1f GB/s", what, rate * 1e-9);
 }
 
+static void add_decoding(struct text *t, const struct sl_answer *a)
+{
+    double wanted = (double)(a->expert_hits + a->expert_misses);
+    add_rate(t, "RAM", a->touched / a->decode_seconds, a->memory_limit);
+    if (a->read > 0)
+        add_rate(t, "NVMe", a->read / a->decode_seconds, a->drive_limit);
+    if (wanted > 0)
+        add(t, " · experts %.1f %% hit", 100 * (double)a->expert_hits / wanted);
+    if (a->read > 0)
+        add(t, ", %s read", sl_human_bytes((uint64_t)a->read).text);
+}
+
+static void add_slow_drives(struct text *t, const struct sl_answer *a)
+{
+    for (unsigned i = 0; i < a->n_drives; i++) {
+        const struct sl_answer_drive *d = &a->drives[i];
+        if (d->seconds >= long_enough && d->bytes < slow * a->drive_limit * d->seconds)
+            add(t, " · %s gives %.0f %% of its speed: too hot?", d->name,
+                100 * d->bytes / d->seconds / a->drive_limit);
+    }
+}
+
 void sl_answer_print(const struct sl_answer *a, char *out, size_t size)
 {
     struct text t = {out, size};
-    double wanted = (double)(a->expert_hits + a->expert_misses);
     bool decoded = a->decode_tokens > 0 && a->decode_seconds > 0;
     add(&t, "%" PRIu64 " tok", a->tokens);
     if (decoded)
@@ -82,15 +124,9 @@ void sl_answer_print(const struct sl_answer *a, char *out, size_t size)
         add(&t, "%s", sl_human_seconds(a->prefill_seconds).text);
     if (a->multiplier_products > 0)
         add(&t, " by %s", a->multiplier);
-    if (!decoded)
-        return;
-    add_rate(&t, "RAM", a->touched / a->decode_seconds, a->memory_limit);
-    if (a->read > 0)
-        add_rate(&t, "NVMe", a->read / a->decode_seconds, a->drive_limit);
-    if (wanted > 0)
-        add(&t, " · experts %.1f %% hit", 100 * (double)a->expert_hits / wanted);
-    if (a->read > 0)
-        add(&t, ", %s read", sl_human_bytes((uint64_t)a->read).text);
+    if (decoded)
+        add_decoding(&t, a);
+    add_slow_drives(&t, a);
 }
 
 static json_t *ratio(double value, double by)
@@ -98,11 +134,26 @@ static json_t *ratio(double value, double by)
     return by > 0 ? json_real(value / by) : json_null();
 }
 
+static json_t *drives_json(const struct sl_answer *a)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < a->n_drives; i++) {
+        const struct sl_answer_drive *d = &a->drives[i];
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:f, s:o, s:o}", "name", d->name, "read_bytes",
+                                        (json_int_t)d->bytes, "read_seconds", d->seconds, "gbps",
+                                        ratio(d->bytes * 1e-9, d->seconds), "fraction",
+                                        ratio(d->bytes, d->seconds * a->drive_limit)));
+    }
+    return list;
+}
+
 json_t *sl_answer_json(const struct sl_answer *a)
 {
     double seconds = a->decode_tokens > 0 ? a->decode_seconds : 0;
     return json_pack(
-        "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s, s:s, s:I}",
+        "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s, s:s, s:I, "
+        "s:o}",
         "tokens", (json_int_t)a->tokens,                              //
         "tps", ratio((double)a->decode_tokens, seconds),              //
         "prefill_tokens", (json_int_t)a->prefill_tokens,              //
@@ -118,5 +169,5 @@ json_t *sl_answer_json(const struct sl_answer *a)
         "prefill_read_bytes", (json_int_t)a->prefill_read, //
         "kv_bytes", (json_int_t)a->kv_bytes,               //
         "reader", a->reader, "multiplier", a->multiplier, "multiplier_products",
-        (json_int_t)a->multiplier_products);
+        (json_int_t)a->multiplier_products, "drives", drives_json(a));
 }

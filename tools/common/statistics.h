@@ -8,6 +8,13 @@
 
 #include "tools/measure/machine.h"
 
+/* What one drive gave, during the whole answer. */
+struct sl_answer_drive {
+    char name[32];
+    double bytes, seconds; /* while it was being read */
+};
+enum { SL_ANSWER_DRIVES = 8 };
+
 struct sl_answer {
     uint64_t tokens; /* said */
     uint64_t prefill_tokens, decode_tokens;
@@ -22,6 +29,8 @@ struct sl_answer {
     const char *reader;     /* borrowed */
     const char *multiplier; /* borrowed: as in struct sluice_stats, with the next */
     uint64_t multiplier_products;
+    unsigned n_drives;
+    struct sl_answer_drive drives[SL_ANSWER_DRIVES];
 };
 
 /* From the statistics at the end of the prompt and at the end; MACHINE has the limits. */
@@ -29,7 +38,11 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
                                 uint64_t tokens, const char *reader,
                                 const struct sl_machine *machine);
 
-/* "42 tok · 3.1 tok/s · prefill …"; parts that do not apply are left out. */
+/* One more drive: what it gave to the whole answer. */
+void sl_answer_add_drive(struct sl_answer *a, const char *name, uint64_t bytes, double seconds);
+
+/* "42 tok · 3.1 tok/s · prefill …"; parts that do not apply are left out.  A drive that
+ * gave much less than was measured is named: some slow down when they get hot. */
 void sl_answer_print(const struct sl_answer *a, char *out, size_t size);
 
 /* The same as an object, owned by the caller; what is not known or does not apply is null.  NULL:

@@ -9,7 +9,7 @@
 
 #include "tools/common/status.h"
 #include "tools/doctor/doctor.h"
-#include "tools/doctor/system_text.h"
+#include "runtime/base/system_text.h"
 
 #ifdef HAVE_URING
 static const bool built_in = true;

@@ -4,7 +4,8 @@
 
 #include "tools/common/status.h"
 #include "tools/doctor/doctor.h"
-#include "tools/doctor/system_text.h"
+#include "runtime/base/available.h"
+#include "runtime/base/system_text.h"
 
 /* RAM and what of it is free for a model; 0 when not known. */
 static double check_ram(struct sl_findings *f, const char *root)
@@ -25,18 +26,17 @@ static double check_ram(struct sl_findings *f, const char *root)
     return 1024 * available;
 }
 
-static double check_limit(struct sl_findings *f, const char *root, double available)
+static void check_limit(struct sl_findings *f, const char *root, double available)
 {
     double limit;
     if (!sl_cgroup_limit(root, "memory", "memory.max", "memory.limit_in_bytes", &limit)) {
         sl_find(f, SL_FINE, "memory limit", NULL, "none");
-        return available;
+        return;
     }
     bool less = available == 0 || limit < available;
     sl_find(f, less ? SL_WARN : SL_FINE, "memory limit",
             less ? "give the container or service more: docker --memory, systemd MemoryMax" : NULL,
             "the control group may have %s", sl_human_bytes((uint64_t)limit).text);
-    return less ? limit : available;
 }
 
 /* Share of the last minute in which something waited for RESOURCE; false: not known. */
@@ -78,8 +78,8 @@ static void check_huge_pages(struct sl_findings *f, const char *root)
 double sl_doctor_memory(struct sl_findings *f, const char *root)
 {
     double available = check_ram(f, root);
-    available = check_limit(f, root, available);
+    check_limit(f, root, available);
     check_pressure(f, root);
     check_huge_pages(f, root);
-    return available;
+    return (double)sl_memory_available_at(root);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "tools/doctor/doctor.h"
-#include "tools/doctor/system_text.h"
+#include "runtime/base/system_text.h"
 
 struct cpus {
     const char *root;

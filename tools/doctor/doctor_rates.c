@@ -100,12 +100,12 @@ static void check_computing(const struct sl_doctor_measuring *m)
 
 /* ---- the drive ------------------------------------------------------------------------------- */
 
-/* The chunk by which experts are read, and as many in flight as runtime/stream/reader_pread.c has
- * threads, or an io_uring would have.  Around a fault the kernel reads more than is wanted, so a
+/* The chunk by which experts are read, and as many in flight as readers of runtime/stream/ keep.
+ * Around a fault the kernel reads more than is wanted, so a
  * mapping is touched in pieces of the size of an expert's matrix. */
 static const struct sl_drive_test tests[SL_DRIVE_READERS] = {
-    [SL_DRIVE_PREAD] = {SL_DRIVE_PREAD, 1 << 20, 4, 1.0},
-    [SL_DRIVE_URING] = {SL_DRIVE_URING, 1 << 20, 16, 1.0},
+    [SL_DRIVE_PREAD] = {SL_DRIVE_PREAD, 1 << 20, 16, 1.0},
+    [SL_DRIVE_URING] = {SL_DRIVE_URING, 1 << 20, 32, 1.0},
     [SL_DRIVE_MMAP] = {SL_DRIVE_MMAP, 4 << 20, 4, 1.0},
 };
 

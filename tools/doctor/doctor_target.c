@@ -8,6 +8,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/container/container.h"
+#include "runtime/base/available.h"
 #include "tools/common/status.h"
 #include "tools/doctor/doctor.h"
 
@@ -82,25 +83,26 @@ static void check_space(struct sl_findings *f, const struct sl_doctor_target *t,
         sl_find(f, SL_FINE, "space", NULL, "%s free", sl_human_bytes(free_bytes).text);
 }
 
-/* What `run` would do with the experts, by the rule of runtime/stream/experts.c. */
-static const char *experts_are(double experts, double available)
+/* What `run` would do with the experts, but for the session's share. */
+static const char *experts_are(uint64_t all, double available)
 {
-    return experts <= available / 2 ? "mapped: they fit" : "read from the drive when wanted";
+    return all <= sl_memory_budget((uint64_t)available) ? "mapped: they fit"
+                                                        : "read from the drive when wanted";
 }
 
 static void compare(struct sl_findings *f, const struct sl_manifest *m, double available)
 {
-    uint64_t experts = 0, rest = 0;
+    uint64_t experts = 0, rest = 0, budget = sl_memory_budget((uint64_t)available);
     for (size_t i = 0; i < m->n_files; i++)
         *(strncmp(m->files[i].name, "experts-", 8) == 0 ? &experts : &rest) += m->files[i].bytes;
-    if (available > 0 && (double)rest > available)
+    if (available > 0 && rest > budget)
         sl_find(f, SL_BAD, "model", "more memory, or a smaller profile: see 'sluice plan'",
-                "%s are needed for every token, %s of memory available", sl_human_bytes(rest).text,
-                sl_human_bytes((uint64_t)available).text);
+                "%s are needed for every token, %s of memory may be used",
+                sl_human_bytes(rest).text, sl_human_bytes(budget).text);
     else
         sl_find(f, SL_FINE, "model", NULL, "%s for every token; experts, %s, are %s",
                 sl_human_bytes(rest).text, sl_human_bytes(experts).text,
-                available > 0 ? experts_are((double)experts, available) : "in memory if they fit");
+                available > 0 ? experts_are(rest + experts, available) : "in memory if they fit");
 }
 
 static void check_model(struct sl_findings *f, const char *path, double available)

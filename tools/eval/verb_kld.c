@@ -177,10 +177,10 @@ static void print_json(const struct sl_evaluate_report *r)
 static int read_text(const struct kld_options *o, size_t *context, int32_t **tokens, size_t *n,
                      struct sluice_err *err)
 {
-    const struct sl_engine_options engine = {
-        .model = o->model, .threads = o->threads, .reader = SLUICE_READER_PREAD};
+    const struct sluice_session_opts none = {.context = 1};
+    const struct sluice_engine_opts opts = {.threads = (unsigned)o->threads, .session = &none};
     sluice_engine *e = NULL;
-    int status = sl_open_engine(&e, &engine, false, err);
+    int status = sluice_engine_open(&e, o->model, &opts, err);
     if (status == 0) {
         *context = sl_choose_context(e, o->context);
         status = sl_read_text(o->file, e, *context, tokens, n, err);

@@ -2,6 +2,7 @@
 /* `sluice inspect`: what is in a container.  Reads headers only. */
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/container/container.h"
 #include "runtime/model/config.h"
@@ -85,6 +86,20 @@ static void append(json_t *list, const char *file, const char *name, json_t *pac
                                           error));
 }
 
+/* In how many parts the experts of every layer are: from *least to *most, 0 without experts. */
+static void count_parts(const struct sl_manifest *m, const struct sl_config *c, unsigned *least,
+                        unsigned *most)
+{
+    *least = *most = 0;
+    for (uint32_t layer = 0; layer < c->layers + c->mtp_layers; layer++) {
+        unsigned n;
+        if (!sl_layer_is_moe(c, layer) || sl_manifest_parts(m, layer, &n, NULL) < 0)
+            continue;
+        *least = *least == 0 || n < *least ? n : *least;
+        *most = n > *most ? n : *most;
+    }
+}
+
 /* The two matrices that each expert of the file has; their errors are arrays in the manifest. */
 static void append_experts(json_t *list, const struct sl_manifest *m, const char *file,
                            const struct sl_safetensors *st)
@@ -97,7 +112,9 @@ static void append_experts(json_t *list, const struct sl_manifest *m, const char
         struct sl_packing p;
         snprintf(key, sizeof key, "pack:%s", halves[i]);
         snprintf(name, sizeof name, "model.layers.%u.mlp.experts.%s_proj", layer, halves[i]);
-        const char *text = sl_safetensors_meta(st, key);
+        const char *text = sl_safetensors_meta(st, key), *part = sl_safetensors_meta(st, "part");
+        if (part && strncmp(part, "0/", 2) != 0)
+            continue; /* part 0 speaks for all */
         bool known = text && sl_packing_parse(text, file, &p, NULL) == 0;
         append(list, file, name, json_string(text ? text : "?"), known ? sl_packing_bytes(&p) : 0,
                error_of(m, name));
@@ -161,6 +178,29 @@ static void print_tensors(const json_t *list)
     }
 }
 
+/* Nothing when the files are whole. */
+static void print_parts(const char *dir, const struct sl_manifest *m, const struct sl_config *c)
+{
+    unsigned least, most;
+    count_parts(m, c, &least, &most);
+    if (most > 1 && least < most)
+        printf("  parts       %u and %u: sluice stripe was interrupted; run it again\n", least,
+               most);
+    if (most < 2 || least < most)
+        return;
+    printf("  parts       %u: %s", most, dir);
+    for (unsigned p = 1; p < most; p++) {
+        char name[64], path[SL_PATH_MAX], target[SL_PATH_MAX];
+        sl_experts_part_file(name, c->dense_layers, p, most);
+        ssize_t n = sl_path_join(path, dir, name, NULL) < 0 ? -1
+                                                            : readlink(path, target, sizeof target);
+        while (n > 1 && target[--n] != '/')
+            ;
+        printf(", %.*s", n > 0 ? (int)n : 1, n > 0 ? target : "?");
+    }
+    printf("\n");
+}
+
 static void print_summary(const char *dir, const struct sl_manifest *m, const struct sl_config *c)
 {
     printf("%s: %s, profile %s, made by %s\n", dir, c->architecture, m->profile, m->tool_version);
@@ -173,6 +213,7 @@ static void print_summary(const char *dir, const struct sl_manifest *m, const st
     if (c->index_heads)
         printf("  sparse      %u indexer heads choose %u keys\n", c->index_heads, c->index_topk);
     printf("  context     %u tokens\n", c->context);
+    print_parts(dir, m, c);
     printf("  size        %s: experts %s, the rest %s, %zu files\n",
            sl_human_bytes(bytes_of(m, true) + bytes_of(m, false)).text,
            sl_human_bytes(bytes_of(m, true)).text, sl_human_bytes(bytes_of(m, false)).text,
@@ -181,11 +222,13 @@ static void print_summary(const char *dir, const struct sl_manifest *m, const st
 
 static void print_json(const struct sl_manifest *m, const struct sl_config *c, json_t *tensors)
 {
-    json_t *report = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "architecture",
+    unsigned least, most;
+    count_parts(m, c, &least, &most);
+    json_t *report = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:i}", "architecture",
                                c->architecture, "profile", m->profile, "tool", m->tool_version,
                                "source", m->source_digest, "dimensions", dimensions(c),
                                "expert_bytes", (json_int_t)bytes_of(m, true), "other_bytes",
-                               (json_int_t)bytes_of(m, false));
+                               (json_int_t)bytes_of(m, false), "parts", (int)most);
     if (tensors)
         json_object_set(report, "tensors", tensors);
     json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

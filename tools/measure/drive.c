@@ -4,11 +4,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "runtime/base/arith.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
 #include "tools/measure/drive_private.h"
+
+enum { HUGE_PAGE = 2 << 20 };
 
 const char *const sl_drive_readers[] = {"pread", "uring", "mmap", NULL};
 
@@ -43,8 +46,10 @@ static int prepare(struct sl_drive_run *run, const char *const *files, size_t n,
         status = sl_pieces_open(&run->pieces, files, n, t->bytes, t->reader == SL_DRIVE_MMAP, err);
     if (status < 0 || t->reader == SL_DRIVE_MMAP)
         return status;
-    if (!sl_mul(t->bytes, t->depth, &all) || !(run->buffers = aligned_alloc(SL_DRIVE_ALIGN, all)))
+    if (!sl_mul(t->bytes, t->depth, &all) || all > SIZE_MAX - HUGE_PAGE ||
+        !(run->buffers = aligned_alloc(HUGE_PAGE, sl_ceil_div(all, HUGE_PAGE) * HUGE_PAGE)))
         return sl_fail_nomem(err, "buffers for reads", t->bytes);
+    madvise(run->buffers, all, MADV_HUGEPAGE); /* as experts' are: a request is not cut up */
     memset(run->buffers, 0, all);
     return 0;
 }

@@ -100,6 +100,9 @@ static int copy_string(const json_t *root, const char *path, const char *key, ch
 {
     const char *text;
     int status = sl_json_string(root, path, key, "", &text, err);
+    if (status == 0 && strlen(text) >= size)
+        status = sl_fail(err, SLUICE_EFORMAT, "%s: \"%s\" has %zu bytes, fewer than %zu wanted",
+                         path, key, strlen(text), size);
     if (status == 0)
         snprintf(out, size, "%s", text);
     return status;

@@ -6,20 +6,22 @@
 
 #include "runtime/base/arith.h"
 
-enum { MORE_GIB = 32, LARGE_CHUNK = 2048, CONTEXT_STEP = 1024 };
+enum { MORE_GIB = 32, LARGE_CHUNK = 2048 };
 
-static int measure_session(const struct sl_wish *w, size_t context, struct sl_session_size *size,
-                           struct sluice_err *err)
+static struct sluice_session_opts session_of(const struct sl_wish *w)
 {
-    const struct sluice_session_opts opts = {
-        .context = context, .chunk = w->chunk, .multiplier = w->multiplier};
-    const struct sl_sizing sizing = {
+    return (struct sluice_session_opts){
+        .context = w->context, .chunk = w->chunk, .multiplier = w->multiplier};
+}
+
+static struct sl_sizing sizing_of(const struct sl_wish *w, const struct sluice_session_opts *opts)
+{
+    return (struct sl_sizing){
         .config = w->config,
-        .session = &opts,
+        .session = opts,
         .threads = w->threads ? w->threads : (unsigned)w->machine->threads,
         .exact = strcmp(w->profile, "reference") == 0,
     };
-    return sl_session_measure(size, &sizing, err);
 }
 
 static struct sl_case case_of(const struct sl_forecast *f)
@@ -33,6 +35,7 @@ static struct sl_case case_of(const struct sl_forecast *f)
         .memory = w->memory,
         .chunk = w->chunk,
         .drives = w->drives,
+        .hits = w->hits,
     };
 }
 
@@ -63,15 +66,22 @@ static void fill_times(struct sl_forecast *f, const struct sl_case *k)
 
 int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice_err *err)
 {
+    const struct sluice_session_opts opts = session_of(wish);
+    struct sl_sizing sizing = sizing_of(wish, &opts);
     *f = (struct sl_forecast){.wish = *wish};
     int status = sl_sizes_measure(&f->sizes, wish->config, wish->profile, wish->container, err);
     if (status == 0)
-        status = measure_session(wish, wish->context, &f->session, err);
+        status = sl_session_measure(&f->session, &sizing, err);
     if (status < 0)
         return status;
     struct sl_case k = case_of(f);
+    const struct sl_needs needs = sl_case_needs(&k);
+    sizing.span = sl_budget_span(&needs, &sizing, wish->memory);
+    if ((status = sl_session_measure(&f->session, &sizing, err)) < 0)
+        return status;
+    k.session = f->session;
     f->memory = sl_divide_memory(&k);
-    f->hits = sl_expect_hits(f->memory.share, f->memory.slots);
+    f->hits = sl_case_hits(&k, &f->memory);
     if (!f->memory.fits)
         return 0;
     fill_rows(f, &k);
@@ -81,17 +91,11 @@ int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice
 
 size_t sl_context_that_fits(const struct sl_forecast *f)
 {
-    struct sl_case k = case_of(f);
-    size_t low = 0, high = f->wish.context / CONTEXT_STEP; /* fits: low; does not: high + 1 */
-    while (low < high) {
-        size_t middle = (low + high + 1) / 2;
-        if (measure_session(&f->wish, middle * CONTEXT_STEP, &k.session, NULL) == 0 &&
-            sl_divide_memory(&k).fits)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low * CONTEXT_STEP;
+    const struct sl_case k = case_of(f);
+    const struct sl_needs needs = sl_case_needs(&k);
+    const struct sluice_session_opts opts = session_of(&f->wish);
+    const struct sl_sizing sizing = sizing_of(&f->wish, &opts);
+    return sl_budget_context(&needs, &sizing, f->wish.memory);
 }
 
 /* ---- changes --------------------------------------------------------------------------------- */

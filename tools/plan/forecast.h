@@ -16,6 +16,7 @@ struct sl_wish {
     size_t context, chunk;
     enum sluice_multiplier multiplier;
     unsigned drives;
+    double hits;             /* as in struct sl_case */
     struct sl_prices prices; /* zeros: not asked for */
 };
 

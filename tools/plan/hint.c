@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The short form of a plan, for `sluice run`. */
-#include <string.h>
 #include <unistd.h>
 
 #include "tools/common/status.h"
@@ -8,7 +7,8 @@
 
 static int forecast_session(struct sl_forecast *f, struct sl_config *config,
                             struct sl_machine *machine, const struct sl_engine_options *o,
-                            const struct sluice_model_info *info, size_t tokens)
+                            const struct sluice_model_info *info,
+                            const struct sluice_memory_plan *memory)
 {
     char path[4096], filled[160];
     const struct sl_wish wish = {
@@ -16,10 +16,10 @@ static int forecast_session(struct sl_forecast *f, struct sl_config *config,
         .machine = machine,
         .profile = info->profile,
         .container = o->model,
-        .memory = UINT64_MAX, /* the session is open: it fits */
+        .memory = memory->limit,
         .threads = info->threads,
-        .context = o->context ? o->context : tokens,
-        .chunk = o->chunk,
+        .context = memory->context,
+        .chunk = memory->chunk,
         .multiplier = o->multiplier,
         .drives = 1,
     };
@@ -35,21 +35,14 @@ static int forecast_session(struct sl_forecast *f, struct sl_config *config,
 }
 
 void sl_plan_hint(const struct sl_engine_options *o, const struct sluice_model_info *info,
-                  size_t tokens)
+                  const struct sluice_memory_plan *memory)
 {
     struct sl_forecast f;
     struct sl_config config;
     struct sl_machine machine;
-    if (!isatty(STDERR_FILENO) || forecast_session(&f, &config, &machine, o, info, tokens) < 0)
+    if (!isatty(STDERR_FILENO) || forecast_session(&f, &config, &machine, o, info, memory) < 0 ||
+        !f.memory.fits)
         return;
-    bool reads = strcmp(info->reader, "pread") == 0;
-    const struct sl_speed *speed = &f.rows[0].decode;
-    fprintf(stderr, "resident %s · KV %s · scratch %s", sl_human_bytes(f.memory.resident).text,
-            sl_human_bytes(f.memory.kv).text, sl_human_bytes(f.memory.scratch).text);
-    if (f.sizes.stride)
-        fprintf(stderr, " · experts %s, %s", sl_human_bytes(f.sizes.expert_files).text,
-                reads ? "read on demand" : "mapped");
-    fprintf(stderr, " · expected %.2f tok/s%s\n",
-            1 / (reads ? speed->seconds_reading : speed->seconds),
+    fprintf(stderr, "expected %.2f tok/s%s\n", 1 / f.rows[0].decode.seconds,
             machine.measured ? "" : " on a typical machine (`sluice doctor` measures this one)");
 }

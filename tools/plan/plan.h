@@ -27,10 +27,10 @@ void sl_plan_print_table(FILE *out, const struct sl_plan_report *reports, size_t
 json_t *sl_plan_json(const struct sl_plan_report *report);
 
 /*
- * What to expect of a session of TOKENS, in a line or two on stderr; nothing when that is no
- * terminal, or when nothing can be said.  INFO: the engine that is open.
+ * What speed to expect, in a line on stderr; nothing when that is no terminal, or when nothing can
+ * be said.  INFO and MEMORY: of the engine that is open.
  */
 void sl_plan_hint(const struct sl_engine_options *o, const struct sluice_model_info *info,
-                  size_t tokens);
+                  const struct sluice_memory_plan *memory);
 
 #endif

@@ -11,6 +11,8 @@ enum { QUERIES_PER_TILE = 8 }; /* that runtime/attention/ scores keys for togeth
 /* Numbers of vectors that speeds were measured with: all up to FEW, and BLOCK. */
 enum { FEW = SL_FEW + 1, BLOCK = 64 };
 
+#define DOWN_SHARE (1.0 / 3) /* of an expert's work: what is left when its last chunk lands */
+
 const char *const sl_bound_names[] = {"memory", "arithmetic", "drive"};
 
 static double larger(double a, double b)
@@ -25,25 +27,38 @@ static uint32_t moe_layers(const struct sl_config *c)
     return c->layers > c->dense_layers ? c->layers - c->dense_layers : 0;
 }
 
+struct sl_needs sl_case_needs(const struct sl_case *k)
+{
+    const struct sl_sizes *s = k->sizes;
+    return (struct sl_needs){
+        .resident = s->resident_files + s->head_file,
+        .experts = s->stride * moe_layers(k->config) * k->config->experts,
+        .block = s->stride,
+        .moe_layers = moe_layers(k->config),
+        .experts_per_layer = k->config->experts,
+        .experts_used = k->config->experts_used,
+        .session = k->session,
+    };
+}
+
 struct sl_memory_plan sl_divide_memory(const struct sl_case *k)
 {
-    const struct sl_config *c = k->config;
-    struct sl_memory_plan p = {
-        .resident = k->sizes->resident_files + k->sizes->head_file - k->sizes->embedding,
-        .kv = k->session.kv_bytes,
-        .scratch = k->session.scratch_bytes,
-        .moe_layers = moe_layers(c),
-        .share = 1,
+    struct sl_needs needs = sl_case_needs(k);
+    struct sluice_memory_plan p;
+    bool fits = sl_budget_divide(&p, &needs, k->memory);
+    return (struct sl_memory_plan){
+        .resident = p.resident,
+        .kv = p.kv,
+        .scratch = p.scratch,
+        .staging = p.staging,
+        .moe_layers = moe_layers(k->config),
+        .slots = p.slots,
+        .slot_bytes = p.experts,
+        .share = p.block ? (double)p.slots / p.experts_per_layer : 1,
+        .need = p.need,
+        .fits = fits,
+        .mapped = p.reader == SLUICE_READER_MEMORY,
     };
-    uint64_t fixed = p.resident + p.kv + p.scratch, slot = k->sizes->stride * p.moe_layers;
-    p.need = fixed + slot * sl_min(c->experts_used, c->experts);
-    p.fits = p.need <= k->memory;
-    if (slot == 0)
-        return p;
-    p.slots = p.fits ? (uint32_t)sl_min((k->memory - fixed) / slot, c->experts) : 0;
-    p.slot_bytes = slot * p.slots;
-    p.share = (double)p.slots / c->experts;
-    return p;
 }
 
 /* ---- hits ------------------------------------------------------------------------------------ */
@@ -59,6 +74,13 @@ struct sl_hit_rate sl_expect_hits(double share, uint32_t slots)
     return h;
 }
 
+struct sl_hit_rate sl_case_hits(const struct sl_case *k, const struct sl_memory_plan *plan)
+{
+    if (k->hits > 0 && plan->share < 1)
+        return (struct sl_hit_rate){k->hits, k->hits, k->hits};
+    return sl_expect_hits(plan->share, plan->slots);
+}
+
 /* ---- time ------------------------------------------------------------------------------------ */
 
 /* What some tokens cost. */
@@ -66,8 +88,8 @@ struct work {
     const struct sl_case *k;
     double seconds[SLUICE_PARTS];
     double bytes;        /* weights and cache rows, once per chunk */
-    double experts_used; /* experts gone over, once per layer and chunk */
-    double experts_read; /* of them not in memory */
+    double experts_read; /* experts not in memory, once per layer and chunk */
+    double waiting;      /* seconds in which reading is not hidden by computing */
 };
 
 /*
@@ -188,22 +210,60 @@ static double multiply_experts(struct work *w, double all, double share, size_t 
     return touched;
 }
 
+static double drive_rate(const struct sl_case *k)
+{
+    return larger(k->machine->drive_pread, k->machine->drive_uring) * k->drives;
+}
+
+/*
+ * A layer computes its shared expert and those in memory while the others are read, and these as
+ * they land: COMPUTE seconds in all.  Reading takes longer by what is returned, with MISSES to
+ * read; LAST is computed after the last byte.
+ */
+static double wait_for(const struct sl_case *k, double misses, double compute, double last)
+{
+    double read = misses * (double)k->sizes->stride;
+    double busy = compute + read / k->machine->memory_all; /* what is read is written to memory */
+    return misses > 0 ? larger(0, read / drive_rate(k) + last - busy) : 0;
+}
+
+/* The mean of that over the numbers of misses among USED experts, each of which is one with a
+ * chance of MISS. */
+static double mean_wait(const struct sl_case *k, uint32_t used, double miss, double compute,
+                        double last)
+{
+    double sum = 0, p = pow(1 - miss, used);
+    for (uint32_t m = 1; miss < 1 && m <= used; m++) {
+        p *= miss / (1 - miss) * (used - m + 1) / m;
+        sum += p * wait_for(k, m, compute, last);
+    }
+    return miss < 1 ? sum : wait_for(k, used, compute, last);
+}
+
 static void add_experts(struct work *w, const struct sl_memory_plan *plan, size_t n)
 {
     const struct sl_config *c = w->k->config;
+    const double *seconds = w->seconds;
     if (plan->moe_layers == 0)
         return;
-    double used = (double)sl_min(c->experts_used, c->experts), all = c->experts;
-    double hits = n == 1 ? sl_expect_hits(plan->share, plan->slots).central : plan->share;
+    uint32_t used = (uint32_t)sl_min(c->experts_used, c->experts), layers = plan->moe_layers;
+    double share = (double)used / c->experts;
+    double hits = n == 1 ? sl_case_hits(w->k, plan).central : plan->share;
+    double before = seconds[SLUICE_PART_EXPERTS] + seconds[SLUICE_PART_SHARED];
     multiply(w, SL_M_ROUTER, n, SLUICE_PART_ROUTER);
-    double touched = multiply_experts(w, all, used / all, n) * plan->moe_layers;
+    double touched = multiply_experts(w, c->experts, share, n); /* per layer */
+    double experts = seconds[SLUICE_PART_EXPERTS] + seconds[SLUICE_PART_SHARED] - before;
     multiply(w, SL_M_SHARED, n, SLUICE_PART_SHARED);
-    w->experts_used += touched;
-    w->experts_read += touched * (1 - hits);
+    double all = seconds[SLUICE_PART_EXPERTS] + seconds[SLUICE_PART_SHARED] - before;
+    double last = experts / layers / touched * DOWN_SHARE;
+    double wait = n == 1 ? mean_wait(w->k, used, 1 - hits, all / layers, last)
+                         : wait_for(w->k, touched * (1 - hits), all / layers, last);
+    w->experts_read += layers * touched * (1 - hits);
+    w->waiting += layers * wait;
 }
 
-/* One pass over tokens [position, position + n). */
-static void add_chunk(struct work *w, const struct sl_memory_plan *plan, size_t position, size_t n)
+/* All but the experts, for tokens [position, position + n). */
+static void add_chunk(struct work *w, size_t position, size_t n)
 {
     multiply(w, SL_M_PROJECTIONS, n, SLUICE_PART_PROJECTIONS);
     if (w->k->session.key_panel_bytes)
@@ -212,25 +272,30 @@ static void add_chunk(struct work *w, const struct sl_memory_plan *plan, size_t 
         multiply(w, SL_M_INDEX_QUERIES, n, SLUICE_PART_PROJECTIONS);
     add_attention(w, position, n);
     multiply(w, SL_M_DENSE, n, SLUICE_PART_DENSE);
+}
+
+/* N tokens for which experts are read once. */
+static void add_span(struct work *w, const struct sl_memory_plan *plan, size_t position, size_t n)
+{
+    size_t chunk = w->k->chunk;
+    for (size_t done = 0; done < n; done += chunk)
+        add_chunk(w, position + done, sl_min(chunk, n - done));
     add_experts(w, plan, n);
 }
 
 static struct sl_speed speed_of(const struct work *w, size_t n)
 {
     const struct sl_machine *m = w->k->machine;
-    double tokens = (double)n, stride = (double)w->k->sizes->stride, compute = 0;
-    double read = w->experts_read * stride;
-    double drive = larger(m->drive_pread, m->drive_uring) * w->k->drives;
-    struct sl_speed s = {.ram_bytes = (w->bytes + read) / tokens, .drive_bytes = read / tokens};
+    double tokens = (double)n;
+    double read = w->experts_read * (double)w->k->sizes->stride / tokens;
+    struct sl_speed s = {.ram_bytes = w->bytes / tokens + read, .drive_bytes = read};
+    s.seconds = read / m->memory_all; /* what is read is written to memory */
     for (int i = 0; i < SLUICE_PARTS; i++) {
-        s.part_seconds[i] = w->seconds[i] / tokens;
-        compute += s.part_seconds[i];
+        s.part_seconds[i] = (i == SLUICE_PART_IO ? w->waiting : w->seconds[i]) / tokens;
+        s.seconds += s.part_seconds[i];
     }
-    s.part_seconds[SLUICE_PART_IO] = s.drive_bytes / drive;
-    double busy = compute + s.drive_bytes / m->memory_all; /* what is read is written to memory */
-    s.seconds = larger(busy, s.part_seconds[SLUICE_PART_IO]);
-    s.seconds_reading = compute + w->experts_used * stride / m->drive_pread / tokens;
-    if (s.part_seconds[SLUICE_PART_IO] > busy)
+    double busy = s.seconds - s.part_seconds[SLUICE_PART_IO];
+    if (read / drive_rate(w->k) > busy)
         s.bound = SL_BOUND_DRIVE;
     else
         s.bound = s.ram_bytes / m->memory_all > busy / 2 ? SL_BOUND_MEMORY : SL_BOUND_ARITHMETIC;
@@ -241,8 +306,9 @@ struct sl_speed sl_predict_prompt(const struct sl_case *k, const struct sl_memor
                                   size_t depth, size_t n)
 {
     struct work w = {.k = k};
-    for (size_t done = 0; done < n; done += k->chunk)
-        add_chunk(&w, plan, depth + done, sl_min(k->chunk, n - done));
+    size_t span = sl_max(k->session.span, k->chunk);
+    for (size_t done = 0; done < n; done += span)
+        add_span(&w, plan, depth + done, sl_min(span, n - done));
     multiply(&w, SL_M_HEAD, 1, SLUICE_PART_HEAD);
     return speed_of(&w, n);
 }

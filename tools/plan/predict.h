@@ -8,7 +8,7 @@
 
 #include "quant/quant.h"
 #include "runtime/model/config.h"
-#include "runtime/sizing.h"
+#include "runtime/budget.h"
 #include "tools/measure/machine.h"
 
 /* One combination of model, profile, machine and wishes. */
@@ -20,6 +20,7 @@ struct sl_case {
     uint64_t memory; /* bytes that may be used in all */
     size_t chunk;    /* most tokens in one pass */
     unsigned drives; /* equal ones */
+    double hits;     /* fraction of expert uses found in memory, when it is known; 0: estimated */
 };
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -27,14 +28,19 @@ struct sl_case {
 struct sl_memory_plan {
     uint64_t resident; /* weights that every token needs */
     uint64_t kv, scratch;
+    uint64_t staging; /* blocks that experts pass through */
     uint32_t moe_layers;
     uint32_t slots;      /* experts held per MoE layer */
     uint64_t slot_bytes; /* of all layers */
     double share;        /* of the experts that slots hold; 1 when there are none */
     uint64_t need;       /* the least that a token can be computed with */
     bool fits;           /* need ≤ memory */
+    bool mapped;         /* all experts, or there are none */
 };
 struct sl_memory_plan sl_divide_memory(const struct sl_case *k);
+
+/* What an engine of that container would want, with a whole set of experts. */
+struct sl_needs sl_case_needs(const struct sl_case *k);
 
 /* ---- hits ------------------------------------------------------------------------------------ */
 
@@ -46,6 +52,9 @@ enum { SL_FEW_SLOTS = 8 }; /* below, what was measured collapses under SL_FEW_HI
 #define SL_FEW_HITS 0.3
 struct sl_hit_rate sl_expect_hits(double share, uint32_t slots);
 
+/* What is known of the case, or else the estimate. */
+struct sl_hit_rate sl_case_hits(const struct sl_case *k, const struct sl_memory_plan *plan);
+
 /* ---- time ------------------------------------------------------------------------------------ */
 
 enum sl_bound { SL_BOUND_MEMORY, SL_BOUND_ARITHMETIC, SL_BOUND_DRIVE };
@@ -53,16 +62,14 @@ extern const char *const sl_bound_names[];
 
 /* Per token, mean over the tokens asked for. */
 struct sl_speed {
-    double seconds;                    /* experts that are not held are read while computing */
-    double seconds_reading;            /* every expert is read, then computed with: as the pread
-                                        * reader of this build does it */
-    double part_seconds[SLUICE_PARTS]; /* computing; SLUICE_PART_IO: reading */
+    double seconds;
+    double part_seconds[SLUICE_PARTS]; /* SLUICE_PART_IO: waiting for reads */
     double ram_bytes;                  /* weights and cache rows gone over, and read experts */
     double drive_bytes;
     enum sl_bound bound;
 };
 
-/* N tokens of a prompt, computed in chunks, after DEPTH others. */
+/* N tokens of a prompt, computed in spans and chunks, after DEPTH others. */
 struct sl_speed sl_predict_prompt(const struct sl_case *k, const struct sl_memory_plan *plan,
                                   size_t depth, size_t n);
 

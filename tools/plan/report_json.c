@@ -48,9 +48,9 @@ static json_t *speed_json(const struct sl_speed *s)
     json_t *ms = json_object();
     for (int i = 0; i < SLUICE_PARTS; i++)
         json_object_set_new(ms, parts[i], json_real(1000 * s->part_seconds[i]));
-    return json_pack("{s:f, s:f, s:s, s:f, s:f, s:o}", "tps", per_second(s->seconds), "tps_reading",
-                     per_second(s->seconds_reading), "bound", sl_bound_names[s->bound], "ram_bytes",
-                     s->ram_bytes, "drive_bytes", s->drive_bytes, "ms", ms);
+    return json_pack("{s:f, s:s, s:f, s:f, s:o}", "tps", per_second(s->seconds), "bound",
+                     sl_bound_names[s->bound], "ram_bytes", s->ram_bytes, "drive_bytes",
+                     s->drive_bytes, "ms", ms);
 }
 
 static json_t *rows_json(const struct sl_forecast *f)

@@ -52,6 +52,9 @@ static void print_memory(FILE *out, const struct sl_forecast *f)
     fprintf(out, "    %10s  KV cache of %zu tokens\n", sl_human_bytes(p->kv).text, f->wish.context);
     fprintf(out, "    %10s  scratch, chunks of %zu tokens\n", sl_human_bytes(p->scratch).text,
             f->wish.chunk);
+    if (p->staging)
+        fprintf(out, "    %10s  staging: blocks that experts pass through\n",
+                sl_human_bytes(p->staging).text);
     if (p->fits && f->sizes.stride)
         fprintf(out, "    %10s  experts: %u of %u in each of %u layers (%.0f %%), %s each\n",
                 sl_human_bytes(p->slot_bytes).text, p->slots, f->wish.config->experts,
@@ -62,7 +65,11 @@ static void print_hits(FILE *out, const struct sl_forecast *f)
 {
     if (f->memory.share == 1)
         return;
-    fprintf(out,
+    if (f->wish.hits > 0)
+        fprintf(out, "  hits       %.0f %% of expert uses, as given\n", 100 * f->hits.central);
+    else
+        fprintf(
+            out,
             "  hits       %.0f %% of expert uses, between %.0f and %.0f %%: an estimate from what "
             "other\n             programs measured on similar models, share^0.32 (0.45 … 0.25)\n",
             100 * f->hits.central, 100 * f->hits.low, 100 * f->hits.high);
@@ -87,22 +94,6 @@ static void print_speeds(FILE *out, const struct sl_forecast *f)
     fprintf(out, "  a prompt of %zu tokens takes %s, an answer of %zu tokens after it %s\n",
             f->prompt, sl_human_seconds(f->prompt_seconds).text, f->answer,
             sl_human_seconds(f->answer_seconds).text);
-}
-
-/* What this build does not do yet. */
-static void print_now(FILE *out, const struct sl_forecast *f)
-{
-    const struct sl_speed *d = &f->rows[0].decode, *p = &f->rows[0].prefill;
-    if (f->memory.share < 1)
-        fprintf(
-            out,
-            "  These are bounds for a cache of experts and reading while computing.  This build "
-            "has\n  neither yet: it reads every expert when a token wants it. Now: answer "
-            "%.2f, prompt %.1f tok/s.\n",
-            per_second(d->seconds_reading), per_second(p->seconds_reading));
-    else if (f->sizes.expert_files > f->wish.memory / 2)
-        fprintf(out, "  Experts take more than half of the memory: this build maps them only with "
-                     "--reader memory.\n");
 }
 
 static void print_cost(FILE *out, const struct sl_forecast *f)
@@ -153,15 +144,16 @@ static void print_misfit(FILE *out, const struct sl_plan_report *r)
     const struct sl_memory_plan *p = &f->memory;
     uint64_t least = p->need - p->resident - p->kv - p->scratch;
     size_t context = sl_context_that_fits(f);
+    char memory[32];
     const char *found = "", *between = "";
     if (least)
-        fprintf(out, "    %10s  the %u experts of one token in each of %u layers\n",
+        fprintf(out, "    %10s  the %u experts of one token in each of %u layers, and staging\n",
                 sl_human_bytes(least).text, f->wish.config->experts_used, p->moe_layers);
     fprintf(out, "    %10s  together: %s too much\n", sl_human_bytes(p->need).text,
             sl_human_bytes(p->need - f->wish.memory).text);
     fprintf(out, "\n  It does not fit.  What would:\n");
-    fprintf(out, "    --memory %.1fG, with as much free\n",
-            (double)(p->need + (1 << 30) / 10 - 1) / (1 << 30));
+    sl_budget_print(memory, p->need);
+    fprintf(out, "    --memory %s, with as much free\n", memory);
     if (context)
         fprintf(out, "    -c %zu\n", context);
     for (int i = 0; i < r->n_changes; i++) {
@@ -187,7 +179,6 @@ void sl_plan_print(FILE *out, const struct sl_plan_report *r)
     }
     print_hits(out, f);
     print_speeds(out, f);
-    print_now(out, f);
     print_cost(out, f);
     print_changes(out, r);
 }

@@ -21,6 +21,7 @@ struct plan_options {
     size_t chunk;
     enum sluice_multiplier multiplier;
     struct sl_prices prices;
+    double hits; /* percent */
     bool json;
 };
 
@@ -49,6 +50,10 @@ static const struct sl_option rows[] = {
     {.name = "memory", SL_FIELD(SL_SIZE, struct plan_options, memory), .value = "SIZE",
      .help = "Memory that may be used; default: what is available, less the larger of 4 GiB and a "
              "tenth", .group = "Machine"},
+    {.name = "hits", SL_FIELD(SL_REAL, struct plan_options, hits), .value = "PERCENT",
+     .fallback = "0", .low = 0, .high = 100,
+     .help = "Expert uses found in memory, where it is known: `run` says it at the end, `replay` "
+             "for other sizes of memory; 0: an estimate", .group = "Machine"},
     {.name = "watts", SL_FIELD(SL_REAL, struct plan_options, prices.watts), .value = "W",
      .fallback = "0", .low = 0, .high = 1e6, .help = "Power that the machine takes at work",
      .group = "Cost"},
@@ -132,6 +137,7 @@ static int open_plan(struct plan *p, const struct plan_options *o, struct sluice
         .chunk = o->chunk,
         .multiplier = o->multiplier,
         .drives = 1,
+        .hits = o->hits / 100,
         .prices = o->prices,
     };
     if (!o->memory && !(p->wish.memory = sl_memory_budget(sl_memory_available())))

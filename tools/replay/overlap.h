@@ -11,6 +11,7 @@ struct sl_overlap {
     double bytes;
     /* Seconds. */
     double measured;
+    /* Of passes whose RESIDENT was taken, answers: */
     double ideal; /* each layer's work and reads at the same time, one layer after the other */
     double floor; /* all work and all reads of a pass at the same time */
     /* The pass that is being added. */

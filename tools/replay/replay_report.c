@@ -77,17 +77,23 @@ static void print_table(FILE *out, const struct sl_replay_report *r)
         }
 }
 
-static void print_overlap(FILE *out, const char *kind, const struct sl_overlap *o)
+static void print_run(FILE *out, const struct sl_replay_report *r, int kind)
 {
+    const struct sl_overlap *o = &r->choices->overlap[kind];
     double tokens = (double)o->tokens, experts = (double)(o->memory + o->read + o->ahead);
+    if (o->tokens == 0)
+        return;
     fprintf(out,
-            "\n  as it ran, %s: %.2f ms per token, %s read; of its experts %.1f %% in memory, "
-            "%.1f %% read ahead\n",
-            kind, 1e3 * o->measured / tokens, sl_human_bytes((uint64_t)(o->bytes / tokens)).text,
-            100 * (double)o->memory / experts, 100 * (double)o->ahead / experts);
-    fprintf(out, "    %.3f × the sum over layers of before + max(resident, reading) + rest\n",
-            o->measured / o->ideal);
-    fprintf(out, "    %.3f × max(all computing, all reading)\n", o->measured / o->floor);
+            "\n  as it ran, %s: %.2f ms per token, %s read; of its experts %.2f %% in memory, "
+            "%.2f %% read ahead\n",
+            kinds[kind], 1e3 * o->measured / tokens,
+            sl_human_bytes((uint64_t)(o->bytes / tokens)).text, 100 * (double)o->memory / experts,
+            100 * (double)o->ahead / experts);
+    if (kind == 1)
+        fprintf(out,
+                "    %.3f × the sum over layers of before + max(resident, reading) + rest\n"
+                "    %.3f × max(all computing, all reading)\n",
+                o->measured / o->ideal, o->measured / o->floor);
 }
 
 void sl_replay_print(FILE *out, const struct sl_replay_report *r)
@@ -95,8 +101,7 @@ void sl_replay_print(FILE *out, const struct sl_replay_report *r)
     print_head(out, r);
     print_table(out, r);
     for (int kind = 0; kind < 2; kind++)
-        if (r->choices->overlap[kind].ideal > 0)
-            print_overlap(out, kinds[kind], &r->choices->overlap[kind]);
+        print_run(out, r, kind);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
@@ -130,16 +135,17 @@ static json_t *budget_json(const struct sl_replay_report *r, size_t i)
                      (double)r->budgets[i].slots / r->choices->model.experts, "policies", policies);
 }
 
-static json_t *overlap_json(const struct sl_overlap *o)
+static json_t *run_json(const struct sl_replay_report *r, int kind)
 {
+    const struct sl_overlap *o = &r->choices->overlap[kind];
     double tokens = (double)o->tokens;
-    if (o->ideal <= 0)
+    if (o->tokens == 0)
         return json_null();
-    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "tokens", (json_int_t)o->tokens,
+    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o}", "tokens", (json_int_t)o->tokens,
                      "memory", (json_int_t)o->memory, "read", (json_int_t)o->read, "ahead",
-                     (json_int_t)o->ahead, "bytes", o->bytes / tokens, "seconds",
-                     o->measured / tokens, "to_layers", o->measured / o->ideal, "to_floor",
-                     o->measured / o->floor);
+                     (json_int_t)o->ahead, "bytes_read", o->bytes / tokens, "seconds",
+                     o->measured / tokens, "to_layers", known(kind == 1, o->measured / o->ideal),
+                     "to_floor", known(kind == 1, o->measured / o->floor));
 }
 
 json_t *sl_replay_json(const struct sl_replay_report *r)
@@ -149,7 +155,7 @@ json_t *sl_replay_json(const struct sl_replay_report *r)
     for (size_t i = 0; i < r->n; i++)
         json_array_append_new(budgets, budget_json(r, i));
     for (int kind = 0; kind < 2; kind++)
-        json_object_set_new(ran, kinds[kind], overlap_json(&c->overlap[kind]));
+        json_object_set_new(ran, kinds[kind], run_json(r, kind));
     return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "trace", r->trace,
                      "layers", (json_int_t)c->n_layers, "experts", (json_int_t)c->model.experts,
                      "used", (json_int_t)c->model.used, "prompt_tokens", (json_int_t)c->tokens[0],

@@ -8,14 +8,16 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "tools/common/engine_options.h"
+#include "tools/common/drive_name.h"
+#include "tools/common/memory_text.h"
 #include "tools/common/progress.h"
+#include "tools/common/recorder.h"
 #include "tools/common/statistics.h"
 #include "tools/common/status.h"
-#include "tools/common/trace.h"
 #include "tools/plan/plan.h"
 #include "tools/verbs.h"
 
-enum { MAX_PROMPT = 64 << 20 };
+enum { MAX_PROMPT = 64 << 20, BYTES_PER_TOKEN = 2 };
 
 struct run_options {
     struct sl_engine_options engine;
@@ -44,8 +46,8 @@ static const struct sl_option rows[] = {
     {.name = "seed", .letter = 's', SL_FIELD(SL_COUNT, struct run_options, seed), .value = "N",
      .fallback = "0", .help = "The same seed gives the same answer", .group = "Sampling"},
     {.name = "json", SL_FIELD(SL_FLAG, struct run_options, json),
-     .help = "When the answer is complete, print one JSON object with \"text\" and \"stats\" on "
-             "standard output instead of the text", .group = "Output"},
+     .help = "When the answer is complete, print one JSON object with \"text\", \"stats\" and "
+             "\"memory\" on standard output instead of the text", .group = "Output"},
     {.name = "trace", SL_FIELD(SL_STRING, struct run_options, trace), .value = "FILE",
      .help = "Write the experts that the routers choose to FILE, compressed (docs/trace.md)",
      .group = "Output"},
@@ -85,20 +87,6 @@ static int read_stdin(char **text, size_t *len, struct sluice_err *err)
     return 0;
 }
 
-/* The prompt's tokens; returns their number or a status. */
-static int64_t read_prompt(const struct run_options *o, const sluice_engine *engine,
-                           int32_t **tokens, struct sluice_err *err)
-{
-    size_t len = o->prompt ? strlen(o->prompt) : 0;
-    char *input = NULL;
-    int64_t n = o->prompt ? 0 : read_stdin(&input, &len, err);
-    if (n == 0)
-        n = sluice_tokenize(engine, o->prompt ? o->prompt : input, len, SLUICE_ADD_BOS, tokens,
-                            err);
-    free(input);
-    return n;
-}
-
 static int show_progress(void *user, size_t done, size_t total)
 {
     sl_progress_update(user, done, total);
@@ -123,6 +111,7 @@ struct answer {
     sluice_engine *engine;
     sluice_session *session;
     sluice_detokenizer *text;
+    char *input; /* standard input, when the prompt comes from there */
     int32_t *prompt;
     size_t n, room;                   /* tokens of the prompt; of the context */
     struct sluice_stats prompt_stats; /* at the end of the prompt */
@@ -130,43 +119,8 @@ struct answer {
     FILE *out;                        /* stdout, or the memory of `buffer` */
     char *buffer;
     size_t buffer_size;
-    struct sl_trace_writer *trace;
-    bool decoding; /* for the trace */
+    struct sl_recorder trace;
 };
-
-/* ---- the trace ------------------------------------------------------------------------------ */
-
-static const uint32_t *trace_route(void *user, int32_t layer, size_t position,
-                                   const uint32_t *experts, const float *weights, size_t n)
-{
-    const struct answer *a = user;
-    (void)weights, (void)n;
-    sl_trace_write(a->trace, &(struct sl_trace_route){
-                                 .decode = a->decoding,
-                                 .position = (uint32_t)position,
-                                 .layer = (uint32_t)layer,
-                                 .experts = experts,
-                             });
-    return NULL;
-}
-
-static int open_trace(struct answer *a, struct sluice_err *err)
-{
-    const struct sluice_observer observer = {.user = a, .route = trace_route};
-    const struct sl_trace_model model = {
-        .layers = (uint32_t)a->info.layers,
-        .dense = (uint32_t)a->info.dense_layers,
-        .experts = (uint32_t)a->info.experts,
-        .used = (uint32_t)a->info.experts_used,
-    };
-    if (model.experts == 0)
-        return sl_fail(err, SLUICE_EARG, "--trace: %s has no experts to choose from",
-                       a->options->engine.model);
-    int status = sl_trace_create(&a->trace, a->options->trace, &model, err);
-    if (status == 0)
-        sluice_session_observe(a->session, &observer);
-    return status;
-}
 
 /* ---- the answer ----------------------------------------------------------------------------- */
 
@@ -217,21 +171,35 @@ static struct sl_machine load_machine(void)
     return sl_machine_typical;
 }
 
-/* {"text": …, "stats": {…}} */
+/* {"text": …, "stats": {…}, "memory": {…}} */
 static int print_json(const struct answer *a, const struct sl_answer *stats, struct sluice_err *err)
 {
     json_t *text = json_stringn(a->buffer, a->buffer_size), *numbers = sl_answer_json(stats);
-    json_t *object = text && numbers ? json_pack("{s:O, s:O}", "text", text, "stats", numbers)
-                                     : NULL;
+    struct sluice_memory_plan plan;
+    sluice_engine_memory(a->engine, &plan);
+    json_t *memory = sl_memory_json(&plan), *object = NULL;
+    if (text && numbers && memory)
+        object = json_pack("{s:O, s:O, s:O}", "text", text, "stats", numbers, "memory", memory);
     char *line = object ? json_dumps(object, JSON_REAL_PRECISION(6)) : NULL;
     int status = line ? 0 : sl_fail_nomem(err, "the answer as JSON", a->buffer_size);
     if (line)
         printf("%s\n", line);
     free(line);
     json_decref(object);
+    json_decref(memory);
     json_decref(numbers);
     json_decref(text);
     return status;
+}
+
+static void add_drives(struct sl_answer *stats, const struct answer *a)
+{
+    struct sluice_drive drive;
+    for (unsigned i = 0; sluice_engine_drive(a->engine, i, &drive); i++) {
+        char name[32];
+        sl_drive_name(drive.path, name, sizeof name);
+        sl_answer_add_drive(stats, name, drive.bytes, drive.seconds);
+    }
 }
 
 static int print_end(struct answer *a, struct sluice_err *err)
@@ -242,6 +210,7 @@ static int print_end(struct answer *a, struct sluice_err *err)
     sluice_session_stats(a->session, &end);
     struct sl_answer stats = sl_answer_make(&a->prompt_stats, &end, a->said, a->info.reader,
                                             &machine);
+    add_drives(&stats, a);
     if (a->options->json)
         return fflush(a->out) == 0 ? print_json(a, &stats, err)
                                    : sl_fail_nomem(err, "the answer", a->buffer_size);
@@ -253,18 +222,49 @@ static int print_end(struct answer *a, struct sluice_err *err)
 
 /* ---- from options to the end ---------------------------------------------------------------- */
 
-static int open_all(struct answer *a, struct sluice_err *err)
+/* The engine, with memory for a session of TOKENS, and the prompt's tokens. */
+static int open_engine(struct answer *a, const char *text, size_t len, size_t tokens,
+                       struct sluice_err *err)
 {
-    const struct run_options *o = a->options;
-    int status = sl_open_engine(&a->engine, &o->engine, false, err);
+    int status = sl_open_engine(&a->engine, &a->options->engine, false, tokens, err);
     if (status < 0)
         return status;
-    sluice_engine_info(a->engine, &a->info);
-    int64_t n = read_prompt(o, a->engine, &a->prompt, err);
+    int64_t n = sluice_tokenize(a->engine, text, len, SLUICE_ADD_BOS, &a->prompt, err);
     if (n < 0)
         return (int)n;
     a->n = (size_t)n;
-    a->room = sl_min(a->n + o->n, (size_t)a->info.context);
+    sluice_engine_info(a->engine, &a->info);
+    a->room = sl_min(a->n + a->options->n, (size_t)a->info.context);
+    return 0;
+}
+
+/* How many tokens a text has is known when the engine is open, which is opened for so many. */
+static int open_model(struct answer *a, struct sluice_err *err)
+{
+    const struct run_options *o = a->options;
+    size_t len = o->prompt ? strlen(o->prompt) : 0, guess;
+    int status = o->prompt ? 0 : read_stdin(&a->input, &len, err);
+    const char *text = o->prompt ? o->prompt : a->input;
+    guess = len / BYTES_PER_TOKEN + o->n + 1;
+    if (status == 0)
+        status = open_engine(a, text, len, guess, err);
+    if (status == 0 && a->room > guess && !o->engine.context) {
+        sluice_tokens_free(a->prompt);
+        a->prompt = NULL;
+        sluice_engine_close(&a->engine);
+        status = open_engine(a, text, len, a->room, err);
+    }
+    return status;
+}
+
+static int open_all(struct answer *a, struct sluice_err *err)
+{
+    const struct run_options *o = a->options;
+    struct sluice_memory_plan memory;
+    int status = open_model(a, err);
+    if (status < 0)
+        return status;
+    sluice_engine_memory(a->engine, &memory);
     a->out = o->json ? open_memstream(&a->buffer, &a->buffer_size) : stdout;
     if (!a->out)
         return sl_fail_nomem(err, "the answer", 0);
@@ -272,11 +272,16 @@ static int open_all(struct answer *a, struct sluice_err *err)
     if (status == 0)
         status = sl_open_session(&a->session, a->engine, &o->engine, a->room, err);
     if (status == 0 && !o->json)
-        sl_plan_hint(&o->engine, &a->info, a->room);
+        sl_plan_hint(&o->engine, &a->info, &memory);
     if (o->engine.context)
         a->room = o->engine.context;
     if (status == 0 && o->trace)
-        status = open_trace(a, err);
+        status = sl_recorder_open(&a->trace, o->trace, &a->info, err);
+    if (status == 0 && o->trace) {
+        const struct sluice_observer observer = {&a->trace, .route = sl_recorder_route,
+                                                 .experts = sl_recorder_experts};
+        sluice_session_observe(a->session, &observer);
+    }
     return status;
 }
 
@@ -285,6 +290,7 @@ static void close_all(struct answer *a)
     sluice_session_close(&a->session);
     sluice_detokenizer_close(&a->text);
     sluice_tokens_free(a->prompt);
+    free(a->input);
     sluice_engine_close(&a->engine);
     if (a->out && a->out != stdout)
         fclose(a->out);
@@ -304,7 +310,7 @@ static int answer(struct answer *a, struct sluice_err *err)
     sl_interrupt_set_action(&cancel);
     int status = prefill(a->session, a->prompt, a->n, err);
     sluice_session_stats(a->session, &a->prompt_stats);
-    a->decoding = true;
+    a->trace.decoding = true;
     if (status == 0)
         status = generate(a, err);
     sl_interrupt_set_action(NULL);
@@ -318,7 +324,7 @@ static int run(const struct run_options *o, struct sluice_err *err)
     int status = open_all(&a, err);
     if (status == 0)
         status = answer(&a, err);
-    int traced = sl_trace_finish(&a.trace, &trace_err);
+    int traced = sl_recorder_close(&a.trace, &trace_err);
     if (traced < 0 && status == 0) {
         *err = trace_err;
         status = traced;

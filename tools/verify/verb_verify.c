@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* `sluice verify`: reads and checks every byte of a container. */
 #include <inttypes.h>
-#include <jansson.h>
 
+#include "runtime/base/json.h"
 #include "runtime/container/container.h"
 #include "tools/common/options.h"
 #include "tools/common/progress.h"
@@ -43,26 +43,12 @@ static void show_progress(void *user, uint64_t done, uint64_t total)
     sl_progress_update(&v->progress, done, total);
 }
 
-/* JSON wants UTF-8; a path or a cut message may not be. */
-static json_t *json_text(const char *text)
-{
-    char ascii[sizeof((struct sluice_err *)0)->msg];
-    json_t *whole = json_string(text);
-    if (whole)
-        return whole;
-    snprintf(ascii, sizeof ascii, "%s", text);
-    for (char *c = ascii; *c; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    return json_string(ascii);
-}
-
 static void show_problem(void *user, const char *text)
 {
     struct verifying *v = user;
     sl_progress_close(&v->progress);
     if (v->problems)
-        json_array_append_new(v->problems, json_text(text));
+        json_array_append_new(v->problems, sl_json_text(text));
     else
         printf("%s\n", text);
 }

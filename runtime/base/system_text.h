@@ -3,8 +3,8 @@
  * Small texts of /proc and /sys, read below a root so that tests can make up machines.  Whatever
  * is missing or not as expected is "not known".
  */
-#ifndef SL_TOOLS_SYSTEM_TEXT_H
-#define SL_TOOLS_SYSTEM_TEXT_H
+#ifndef SL_BASE_SYSTEM_TEXT_H
+#define SL_BASE_SYSTEM_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>

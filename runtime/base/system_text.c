@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading small texts of the kernel. */
-#include "tools/doctor/system_text.h"
+#include "runtime/base/system_text.h"
 
 #include <math.h>
 #include <stdarg.h>
