@@ -42,7 +42,7 @@ int sl_engine_plan(struct sluice_memory_plan *plan, const struct sl_weights *w, 
 {
     struct sluice_session_opts session = {0};
     struct sl_needs needs = {.reader = opts->reader, .load = opts->load};
-    const struct sl_sizing sizing = {
+    struct sl_sizing sizing = {
         .config = &w->config,
         .session = &session,
         .threads = opts->threads,
@@ -61,6 +61,9 @@ int sl_engine_plan(struct sluice_memory_plan *plan, const struct sl_weights *w, 
     if (limit == 0)
         limit = available ? sl_memory_budget(available) : UINT64_MAX;
     if ((status = measure(&needs, &sizing, w, dir, err)) < 0)
+        return status;
+    sizing.span = sl_budget_span(&needs, &sizing, limit);
+    if ((status = sl_session_measure(&needs.session, &sizing, err)) < 0)
         return status;
     if (sl_budget_divide(plan, &needs, limit))
         return 0;

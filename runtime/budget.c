@@ -11,6 +11,8 @@ enum {
     STAGING_PART = 16,   /* of the blocks that there is room for, while they are few */
     CONTEXT_STEP = 1024, /* advice is a multiple of it */
     CHUNK_LEAST = 16,
+    SPAN_MOST = 4096,
+    SPAN_SLOTS = 8, /* it may cost one in so many */
 };
 
 /* Sums and products that stay at the largest number: a need that no limit meets. */
@@ -61,6 +63,7 @@ bool sl_budget_divide(struct sluice_memory_plan *plan, const struct sl_needs *n,
         .block = n->block,
         .context = n->session.context,
         .chunk = n->session.chunk,
+        .span = n->session.span,
         .moe_layers = n->block ? n->moe_layers : 0,
         .experts_per_layer = n->experts_per_layer,
         .experts_used = n->experts_used,
@@ -130,6 +133,20 @@ size_t sl_budget_chunk(const struct sl_needs *needs, const struct sl_sizing *siz
            would_do(needs, sizing, needs->session.context, 2 * chunk, limit))
         chunk *= 2;
     return chunk;
+}
+
+size_t sl_budget_span(const struct sl_needs *needs, const struct sl_sizing *sizing, uint64_t limit)
+{
+    struct sl_needs n = *needs;
+    struct sl_sizing z = *sizing;
+    struct sluice_memory_plan without, with;
+    if (!sl_budget_divide(&without, needs, limit) || without.stages == 0 || z.session->span)
+        return 0;
+    for (z.span = SPAN_MOST; z.span > needs->session.chunk; z.span /= 2)
+        if (sl_session_measure(&n.session, &z, NULL) == 0 && sl_budget_divide(&with, &n, limit) &&
+            with.slots >= without.slots - without.slots / SPAN_SLOTS)
+            return z.span;
+    return 0;
 }
 
 /* ---- words ---------------------------------------------------------------------------------- */

@@ -33,6 +33,10 @@ size_t sl_budget_context(const struct sl_needs *needs, const struct sl_sizing *s
 size_t sl_budget_chunk(const struct sl_needs *needs, const struct sl_sizing *sizing,
                        uint64_t limit);
 
+/* The span of a session that leaves it open: as long as it costs experts, if they are streamed, few
+ * of their slots; 0: a chunk.  SIZING measured needs->session. */
+size_t sl_budget_span(const struct sl_needs *needs, const struct sl_sizing *sizing, uint64_t limit);
+
 /* SIZE for --memory, rounded up: "14.2G", "960M", "8100K". */
 void sl_budget_print(char out[32], uint64_t bytes);
 

@@ -11,7 +11,7 @@
 #include "runtime/model/onednn.h"
 #include "runtime/sizing.h"
 
-enum { DEFAULT_CHUNK = 512, DEFAULT_SPAN = 4096 /* where experts are read on demand */ };
+enum { DEFAULT_CHUNK = 512 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -92,7 +92,7 @@ static struct sl_sizing sizing_of(const sluice_engine *engine,
         .threads = engine->compute.team.threads,
         .mtp = w->n_layers > w->config.layers,
         .exact = strcmp(w->manifest->profile, "reference") == 0,
-        .streamed = engine->experts && sl_experts_use(engine->experts).drives > 0,
+        .span = engine->memory.span,
     };
 }
 
@@ -120,7 +120,7 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_
     s->has_mtp = z->mtp;
     s->capacity = opts->context ? opts->context : c->context;
     s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
-    size_t span = opts->span ? opts->span : z->streamed ? DEFAULT_SPAN : 0;
+    size_t span = opts->span ? opts->span : z->span;
     s->span = s->span_now = sl_min(sl_max(span, s->chunk), s->capacity);
     s->span_seconds = opts->prefill_seconds;
     bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
@@ -160,6 +160,7 @@ int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *siz
         size->scratch_bytes = s.arena.used - s.stats.kv_bytes;
         size->context = s.capacity;
         size->chunk = s.chunk;
+        size->span = s.span;
         size->kv_row_bytes = s.caches[0].kv.latent_stride + s.caches[0].kv.tail_stride;
         size->key_panel_bytes = index ? sl_key_panel_bytes(index, sizing->config->index_dim) : 0;
     }

@@ -9,10 +9,10 @@
 #include "runtime/sluice.h"
 
 struct sl_session_size {
-    uint64_t kv_bytes;      /* as in struct sluice_stats */
-    uint64_t scratch_bytes; /* the rest of what the session allocates */
-    size_t context, chunk;  /* tokens, as the session would have them */
-    size_t kv_row_bytes;    /* of a token in one layer: latent, scales, rotated key */
+    uint64_t kv_bytes;           /* as in struct sluice_stats */
+    uint64_t scratch_bytes;      /* the rest of what the session allocates */
+    size_t context, chunk, span; /* tokens, as the session would have them */
+    size_t kv_row_bytes;         /* of a token in one layer: latent, scales, rotated key */
     size_t key_panel_bytes; /* of SL_KEY_PANEL tokens' index keys; 0: no key is ever selected */
 };
 
@@ -22,7 +22,7 @@ struct sl_sizing {
     unsigned threads; /* as in struct sluice_engine_opts */
     bool mtp;         /* with the MTP layer loaded */
     bool exact;       /* a `reference` container: AUTO caches are F32, experts are floats */
-    bool streamed;    /* experts are read on demand */
+    size_t span;      /* where the session leaves it open; 0: a chunk */
 };
 
 /* The sizes of the session that sluice_session_open() would open; the same errors. */

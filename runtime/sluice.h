@@ -122,8 +122,9 @@ struct sluice_memory_plan {
     uint64_t staging;  /* blocks that experts pass through */
     uint64_t experts; /* experts that are held: slots × MoE layers × block, or the mapped files */
     uint64_t block;   /* one expert; 0: the model has none */
-    size_t context;   /* tokens of the session, and of a pass */
-    size_t chunk;
+    size_t context;   /* tokens of the session, … */
+    size_t chunk;     /* … computed at a time, … */
+    size_t span;      /* … and for which an expert is read once */
     uint32_t moe_layers;
     uint32_t experts_per_layer;
     uint32_t experts_used;     /* per token and layer */
@@ -252,7 +253,7 @@ struct sluice_session_opts {
     size_t context; /* tokens to make room for; 0: the model's own limit */
     size_t chunk;   /* most tokens computed at a time; 0: 512 */
     /* A prompt goes in spans, for each of which an expert is read once: most tokens of one.  0: a
-     * chunk where experts are in memory, else 4,096, or the whole context. */
+     * chunk where experts are in memory, else up to 4,096, as memory allows. */
     size_t span;
     /* What a span may take, about, and a cancelled prompt lose.  Longer ones get fewer tokens, but
      * not so few that experts take longer to read than to compute.  0: no limit. */
@@ -338,7 +339,7 @@ struct sluice_expert_event {
     double before;   /* seconds from the end of the last layer with experts to the choice */
     double resident; /* computing what needs no read: experts in memory, shared expert */
     double reading;  /* from the choice to the landing of the last read; 0: nothing was read */
-    double rest;     /* computing what landed last, and adding up */
+    double rest;     /* computing what landed last, and adding up; 0: nothing was read */
     double all;      /* from the choice to the end */
 };
 

@@ -162,7 +162,7 @@ static void close_event(struct sl_moe *m, double choice, double last)
     e->reading = asked.landed > choice ? asked.landed - choice : 0;
     m->since = sl_now();
     e->all = m->since - choice;
-    e->rest = m->since - last;
+    e->rest = asked.misses + asked.ahead > 0 ? m->since - last : 0;
 }
 
 /* ---- many tokens: in order ------------------------------------------------------------------ */

@@ -18,6 +18,8 @@ static struct sluice_session_opts session_of(const struct sl_engine_options *o, 
     return (struct sluice_session_opts){
         .context = o->context ? o->context : tokens,
         .chunk = o->chunk,
+        .span = o->span,
+        .prefill_seconds = o->prefill_seconds,
         .kv = o->kv,
         .index = o->index,
         .dense = o->dense,

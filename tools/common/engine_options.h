@@ -15,6 +15,8 @@ struct sl_engine_options {
     uint64_t memory; /* 0: what is available, less a reserve */
     size_t context;
     size_t chunk;
+    size_t span;
+    double prefill_seconds;
     enum sluice_cache_type kv;
     enum sluice_cache_type index;
     bool dense;
@@ -68,7 +70,15 @@ extern const char *const sl_multiplier_names[];
      .help = "Weights that every token needs: mapped, or copied into huge pages; auto: copied "   \
              "when experts are read on demand", .group = "Machine"},                              \
     {.name = "chunk", SL_FIELD(SL_COUNT, T, m.chunk), .value = "N", .fallback = "512", .low = 1,  \
-     .high = 1048576, .help = "Most prompt tokens computed in one pass", .group = "Machine"}
+     .high = 1048576, .help = "Most prompt tokens computed at a time", .group = "Machine"},       \
+    {.name = "span", SL_FIELD(SL_COUNT, T, m.span), .value = "N", .fallback = "0", .low = 0,       \
+     .high = 1048576,                                                                             \
+     .help = "Most prompt tokens for which an expert is read once; 0: --chunk where experts are "  \
+             "in memory, else up to 4096", .group = "Machine"},                                   \
+    {.name = "prefill-seconds", SL_FIELD(SL_REAL, T, m.prefill_seconds), .value = "S",            \
+     .fallback = "60", .low = 0, .high = 1e9,                                                     \
+     .help = "What a span may take, about, and stopping a prompt lose; it stays long enough to "   \
+             "compute while experts are read; 0: no limit", .group = "Machine"}
 /* clang-format on */
 
 /*

@@ -31,7 +31,8 @@ void sl_memory_print(FILE *out, const struct sluice_memory_plan *p)
     print_row(out, p->resident, what);
     snprintf(what, sizeof what, "KV cache of %zu tokens", p->context);
     print_row(out, p->kv, what);
-    snprintf(what, sizeof what, "scratch for %zu tokens at a time", p->chunk);
+    snprintf(what, sizeof what, "scratch for %zu tokens at a time, %zu meet an expert", p->chunk,
+             p->span);
     print_row(out, p->scratch, what);
     if (p->block == 0)
         return;
@@ -55,10 +56,11 @@ static json_int_t whole(uint64_t n)
 json_t *sl_memory_json(const struct sluice_memory_plan *p)
 {
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:I, s:I, s:b, s:b}", "limit",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:b, s:b}", "limit",
         whole(p->limit), "need", whole(p->need), "resident", whole(p->resident), "kv", whole(p->kv),
         "scratch", whole(p->scratch), "staging", whole(p->staging), "experts", whole(p->experts),
         "block", whole(p->block), "moe_layers", (int)p->moe_layers, "experts_per_layer",
         (int)p->experts_per_layer, "slots", (int)p->slots, "context", whole(p->context), "chunk",
-        whole(p->chunk), "mapped", (int)is_mapped(p), "copied", (int)(p->load == SLUICE_LOAD_COPY));
+        whole(p->chunk), "span", whole(p->span), "mapped", (int)is_mapped(p), "copied",
+        (int)(p->load == SLUICE_LOAD_COPY));
 }

@@ -67,7 +67,7 @@ static void fill_times(struct sl_forecast *f, const struct sl_case *k)
 int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice_err *err)
 {
     const struct sluice_session_opts opts = session_of(wish);
-    const struct sl_sizing sizing = sizing_of(wish, &opts);
+    struct sl_sizing sizing = sizing_of(wish, &opts);
     *f = (struct sl_forecast){.wish = *wish};
     int status = sl_sizes_measure(&f->sizes, wish->config, wish->profile, wish->container, err);
     if (status == 0)
@@ -75,6 +75,11 @@ int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice
     if (status < 0)
         return status;
     struct sl_case k = case_of(f);
+    const struct sl_needs needs = sl_case_needs(&k);
+    sizing.span = sl_budget_span(&needs, &sizing, wish->memory);
+    if ((status = sl_session_measure(&f->session, &sizing, err)) < 0)
+        return status;
+    k.session = f->session;
     f->memory = sl_divide_memory(&k);
     f->hits = sl_case_hits(&k, &f->memory);
     if (!f->memory.fits)

@@ -262,8 +262,8 @@ static void add_experts(struct work *w, const struct sl_memory_plan *plan, size_
     w->waiting += layers * wait;
 }
 
-/* One pass over tokens [position, position + n). */
-static void add_chunk(struct work *w, const struct sl_memory_plan *plan, size_t position, size_t n)
+/* All but the experts, for tokens [position, position + n). */
+static void add_chunk(struct work *w, size_t position, size_t n)
 {
     multiply(w, SL_M_PROJECTIONS, n, SLUICE_PART_PROJECTIONS);
     if (w->k->session.key_panel_bytes)
@@ -272,6 +272,14 @@ static void add_chunk(struct work *w, const struct sl_memory_plan *plan, size_t 
         multiply(w, SL_M_INDEX_QUERIES, n, SLUICE_PART_PROJECTIONS);
     add_attention(w, position, n);
     multiply(w, SL_M_DENSE, n, SLUICE_PART_DENSE);
+}
+
+/* N tokens for which experts are read once. */
+static void add_span(struct work *w, const struct sl_memory_plan *plan, size_t position, size_t n)
+{
+    size_t chunk = w->k->chunk;
+    for (size_t done = 0; done < n; done += chunk)
+        add_chunk(w, position + done, sl_min(chunk, n - done));
     add_experts(w, plan, n);
 }
 
@@ -298,8 +306,9 @@ struct sl_speed sl_predict_prompt(const struct sl_case *k, const struct sl_memor
                                   size_t depth, size_t n)
 {
     struct work w = {.k = k};
-    for (size_t done = 0; done < n; done += k->chunk)
-        add_chunk(&w, plan, depth + done, sl_min(k->chunk, n - done));
+    size_t span = sl_max(k->session.span, k->chunk);
+    for (size_t done = 0; done < n; done += span)
+        add_span(&w, plan, depth + done, sl_min(span, n - done));
     multiply(&w, SL_M_HEAD, 1, SLUICE_PART_HEAD);
     return speed_of(&w, n);
 }

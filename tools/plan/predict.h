@@ -69,7 +69,7 @@ struct sl_speed {
     enum sl_bound bound;
 };
 
-/* N tokens of a prompt, computed in chunks, after DEPTH others. */
+/* N tokens of a prompt, computed in spans and chunks, after DEPTH others. */
 struct sl_speed sl_predict_prompt(const struct sl_case *k, const struct sl_memory_plan *plan,
                                   size_t depth, size_t n);
 
