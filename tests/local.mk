@@ -21,7 +21,7 @@ model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/tes
     tests/model/test_dense tests/model/test_memory
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
-    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh \
+    tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh tests/cli/same_logits.sh \
     tests/cli/stripe.sh tests/cli/replay.sh
 fault_scripts = tests/fault/kill.sh tests/fault/kill_stripe.sh tests/fault/full_disk.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers tests/fault/refusals
@@ -30,7 +30,9 @@ long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/bench/make_trace.py tests/qemu/x86.sh tests/qemu/aarch64.sh \
     tests/cli/common.sh tests/cli/example.c tests/random.h
 # Run by hand: llama.cpp and Sluice side by side.
-EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/make_gguf.py tests/peer/llama_bench.c
+EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/llama.py tests/peer/make_gguf.py \
+    tests/peer/llama_bench.c tests/bench/stream/README.md tests/bench/stream/shares \
+    tests/bench/stream/confined.py tests/bench/stream/routes.awk
 
 TEST_EXTENSIONS = .sh
 TESTS += $(lints) $(kernel_tests) $(cli_tests) $(fault_scripts)
