@@ -63,6 +63,30 @@ static void whole_line(void **unused)
                     "experts 91.4 % hit, 16.4 GiB read");
 }
 
+static void tells_how_experts_were_kept(void **unused)
+{
+    (void)unused;
+    struct sluice_stats prompt, end;
+    make_stats(&prompt, &end);
+    prompt.expert_slots = 40;
+    end.expert_slots = 31;
+    end.expert_misses -= 43; /* half of them were guessed */
+    end.expert_ahead += 43;
+    end.guessing = -1;
+    end.guess_seconds[0] = 0.8;
+    end.guess_seconds[1] = 1.0;
+    struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
+    expect_line(&a, "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 % · NVMe 88 % · experts "
+                    "91.4 % hit, 16.4 GiB read · look-ahead off (+25 % waiting) · memory was "
+                    "short: 31 experts per layer kept, of 40");
+    json_t *json = sl_answer_json(&a);
+    assert_non_null(json);
+    assert_string_equal(json_string_value(json_object_get(json, "look_ahead")), "off");
+    assert_int_equal(json_integer_value(json_object_get(json, "expert_slots")), 31);
+    assert_true(fabs(json_real_value(json_object_get(json, "expert_ahead")) - 0.043) < 1e-12);
+    json_decref(json);
+}
+
 static void parts_that_do_not_apply_are_left_out(void **unused)
 {
     (void)unused;
@@ -196,6 +220,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_line),
+        cmocka_unit_test(tells_how_experts_were_kept),
         cmocka_unit_test(parts_that_do_not_apply_are_left_out),
         cmocka_unit_test(a_short_room_cuts_the_line),
         cmocka_unit_test(slow_drives_are_named),

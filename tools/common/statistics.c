@@ -42,6 +42,11 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
         .read = (double)(end->expert_bytes - prompt->expert_bytes),
         .expert_hits = end->expert_hits - prompt->expert_hits,
         .expert_misses = end->expert_misses - prompt->expert_misses,
+        .expert_ahead = end->expert_ahead - prompt->expert_ahead,
+        .slots = end->expert_slots,
+        .slots_lost = prompt->expert_slots - end->expert_slots,
+        .guessing = end->guessing,
+        .guess_seconds = {end->guess_seconds[0], end->guess_seconds[1]},
         .memory_limit = measured ? machine->memory_all : 0,
         .drive_limit = measured ? drive_limit(machine, reader) : 0,
         .prefill_read = (double)prompt->expert_bytes,
@@ -88,9 +93,23 @@ static void add_rate(struct text *t, const char *what, double rate, double limit
         add(t, " · %s %.1f GB/s", what, rate * 1e-9);
 }
 
+static double experts_wanted(const struct sl_answer *a)
+{
+    return (double)(a->expert_hits + a->expert_misses + a->expert_ahead);
+}
+
+/* Whether look-ahead pays, once that was tried, by the waiting of some tokens without and with. */
+static void add_guessing(struct text *t, const struct sl_answer *a)
+{
+    double without = a->guess_seconds[0], with = a->guess_seconds[1];
+    if (a->guessing != 0 && without > 0)
+        add(t, " · look-ahead %s (%+.0f %% waiting)", a->guessing > 0 ? "on" : "off",
+            100 * (with - without) / without);
+}
+
 static void add_decoding(struct text *t, const struct sl_answer *a)
 {
-    double wanted = (double)(a->expert_hits + a->expert_misses);
+    double wanted = experts_wanted(a);
     add_rate(t, "RAM", a->touched / a->decode_seconds, a->memory_limit);
     if (a->read > 0)
         add_rate(t, "NVMe", a->read / a->decode_seconds, a->drive_limit);
@@ -98,6 +117,10 @@ static void add_decoding(struct text *t, const struct sl_answer *a)
         add(t, " · experts %.1f %% hit", 100 * (double)a->expert_hits / wanted);
     if (a->read > 0)
         add(t, ", %s read", sl_human_bytes((uint64_t)a->read).text);
+    add_guessing(t, a);
+    if (a->slots_lost > 0)
+        add(t, " · memory was short: %" PRIu32 " experts per layer kept, of %" PRIu32, a->slots,
+            a->slots + a->slots_lost);
 }
 
 static void add_slow_drives(struct text *t, const struct sl_answer *a)
@@ -152,19 +175,24 @@ json_t *sl_answer_json(const struct sl_answer *a)
 {
     double seconds = a->decode_tokens > 0 ? a->decode_seconds : 0;
     return json_pack(
-        "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s, s:s, s:I, "
-        "s:o}",
-        "tokens", (json_int_t)a->tokens,                              //
-        "tps", ratio((double)a->decode_tokens, seconds),              //
-        "prefill_tokens", (json_int_t)a->prefill_tokens,              //
-        "prefill_seconds", a->prefill_seconds,                        //
-        "decode_tokens", (json_int_t)a->decode_tokens,                //
-        "decode_seconds", a->decode_seconds,                          //
-        "mem_gbps", ratio(a->touched * 1e-9, seconds),                //
-        "mem_fraction", ratio(a->touched, seconds * a->memory_limit), //
-        "io_gbps", ratio(a->read * 1e-9, seconds),                    //
-        "io_fraction", ratio(a->read, seconds * a->drive_limit),      //
-        "expert_hit", ratio((double)a->expert_hits, (double)(a->expert_hits + a->expert_misses)),
+        "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:s, s:I, s:I, s:I, "
+        "s:s, s:s, s:I, s:o}",
+        "tokens", (json_int_t)a->tokens,                                   //
+        "tps", ratio((double)a->decode_tokens, seconds),                   //
+        "prefill_tokens", (json_int_t)a->prefill_tokens,                   //
+        "prefill_seconds", a->prefill_seconds,                             //
+        "decode_tokens", (json_int_t)a->decode_tokens,                     //
+        "decode_seconds", a->decode_seconds,                               //
+        "mem_gbps", ratio(a->touched * 1e-9, seconds),                     //
+        "mem_fraction", ratio(a->touched, seconds * a->memory_limit),      //
+        "io_gbps", ratio(a->read * 1e-9, seconds),                         //
+        "io_fraction", ratio(a->read, seconds * a->drive_limit),           //
+        "expert_hit", ratio((double)a->expert_hits, experts_wanted(a)),    //
+        "expert_ahead", ratio((double)a->expert_ahead, experts_wanted(a)), //
+        "expert_slots", (json_int_t)a->slots, "look_ahead",
+        a->guessing == 0  ? "trying"
+        : a->guessing > 0 ? "on"
+                          : "off",                         //
         "read_bytes", (json_int_t)a->read,                 //
         "prefill_read_bytes", (json_int_t)a->prefill_read, //
         "kv_bytes", (json_int_t)a->kv_bytes,               //

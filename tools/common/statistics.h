@@ -22,7 +22,10 @@ struct sl_answer {
     /* While decoding: */
     double touched; /* bytes of weights and caches */
     double read;    /* bytes of experts, by the reader */
-    uint64_t expert_hits, expert_misses;
+    uint64_t expert_hits, expert_misses, expert_ahead;
+    uint32_t slots, slots_lost; /* experts kept per layer; given up since the prompt began */
+    int guessing;               /* as in struct sluice_stats, with the next */
+    double guess_seconds[2];
     double memory_limit, drive_limit; /* bytes per second; 0: not measured */
     double prefill_read;              /* bytes of experts, before decoding */
     uint64_t kv_bytes;
