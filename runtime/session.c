@@ -92,7 +92,7 @@ static struct sl_sizing sizing_of(const sluice_engine *engine,
         .threads = engine->compute.team.threads,
         .mtp = w->n_layers > w->config.layers,
         .exact = strcmp(w->manifest->profile, "reference") == 0,
-        .span = engine->memory.span,
+        .span = engine->memory.stages > 0 ? engine->memory.span : 0, /* 0: mapped */
     };
 }
 
