@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The same logits, to the bit, at every budget, by every reader, from one part or several, in any chunks:
-# of a small model of noise, or by hand of the container SLUICE_TEST_MODEL, and then in SLUICE_TEST_PARTS
-# (DIR2,DIR3… with room, best on other drives), if that is set: minutes, and gigabytes read.
+# The same logits, to the bit, at every budget, by every reader, in any chunks, from one part or
+# several: of a small model of noise, or by hand of the container SLUICE_TEST_MODEL, which is divided
+# only if SLUICE_TEST_PARTS (DIR2,DIR3…) is set: minutes, and gigabytes read.
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
 tokens=${SLUICE_TEST_TOKENS:-40}
@@ -14,7 +14,9 @@ if [ -z "$model" ]; then
 fi
 
 # Ids below 256, as bytes of little-endian int32.
-awk -v n="$tokens" 'BEGIN { for (i = 0; i < n; i++) printf "\\%03o\\000\\000\\000", (i * 89 + 7) % 256 }' > escapes
+awk -v n="$tokens" 'BEGIN {
+    for (i = 0; i < n; i++) printf "\\%03o\\000\\000\\000", (i * 89 + 7) % 256
+}' > escapes
 # shellcheck disable=SC2059 # the file is a format
 printf "$(cat escapes)" > tokens.i32
 
@@ -52,7 +54,8 @@ all=$(($(kept need) + $(kept expert_files))) # and more
 least=$(($(kept need) * 103 / 100)) # the plan's threads need not be ours
 
 readers=pread
-if "$sluice" eval logits -m "$model" --tokens tokens.i32 --out try.f32 --reader uring > out 2> err; then
+if "$sluice" eval logits -m "$model" --tokens tokens.i32 --out try.f32 --reader uring \
+    > out 2> err; then
     readers="pread uring"
 else
     grep -q io_uring err || bad "uring: $(cat err)"
@@ -63,8 +66,10 @@ for reader in $readers; do
         like_first "$reader, $share %" -m "$model" --reader "$reader" --memory "$(memory $share)"
     done
     # tokens one by one, as an answer goes; and in chunks that do not divide them
-    like_first "$reader, one by one" -m "$model" --reader "$reader" --memory "$(memory 10)" --chunk 1
-    like_first "$reader, chunks of 7" -m "$model" --reader "$reader" --memory "$(memory 10)" --chunk 7
+    for chunk in 1 7; do
+        like_first "$reader, chunks of $chunk" -m "$model" --reader "$reader" \
+            --memory "$(memory 10)" --chunk "$chunk"
+    done
 done
 
 if [ -z "${SLUICE_TEST_MODEL:-}" ] || [ -n "${SLUICE_TEST_PARTS:-}" ]; then

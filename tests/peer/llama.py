@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""llama.cpp as a peer: fetched and built into a folder, models of the same shapes for both programs,
-and a process that does what it is told.  `run` and tests/bench/stream/run use it."""
+"""llama.cpp as a peer: fetched and built into a folder, models of the same shapes for both, and a
+process that does what it is told.  `run` and tests/bench/stream/shares use it."""
 import json
 import os
 import pathlib
