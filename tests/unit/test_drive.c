@@ -255,7 +255,8 @@ static void a_failing_read_is_reported(void **unused)
     }
 }
 
-/* The last test: the refusals stay, of io_uring as by Docker.  The page cache is used, but never what it held before. */
+/* The last test: the refusals stay, of io_uring as by Docker.  The page cache is used, but never
+ * what it held before. */
 static void refusals_are_told(void **unused)
 {
     (void)unused;

@@ -958,7 +958,8 @@ static void leaves_direct_reads_where_they_are_refused(void **state)
 
 /* ---- many things at once --------------------------------------------------------------------- */
 
-/* Reads are raised, withdrawn and submitted again at any moment, on a drive that is slow; what ends as done is right. */
+/* Reads are raised, withdrawn and submitted again at any moment, on a drive that is slow; what ends
+ * as done is right. */
 static void survives_changes_of_mind(void **state)
 {
     struct sl_expert_file f;
