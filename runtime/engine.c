@@ -153,6 +153,7 @@ void sluice_engine_info(const sluice_engine *e, struct sluice_model_info *info)
         .architecture = c->architecture,
         .profile = e->weights->manifest->profile,
         .reader = e->experts ? sl_experts_reader(e->experts) : "none",
+        .reader_how = e->experts ? sl_experts_how(e->experts) : "none",
         .threads = e->compute.team.threads,
         .vocab = (int32_t)c->vocab,
         .context = (int32_t)c->context,

@@ -164,6 +164,7 @@ struct sluice_model_info {
     const char *architecture; /* "deepseek_v3" or "deepseek_v32" */
     const char *profile;      /* the quantisation profile of the container */
     const char *reader;       /* the reader in use: "memory", "pread" or "uring" */
+    const char *reader_how;   /* one line: how it reads, and why not otherwise */
     unsigned threads;         /* compute threads in use */
     int32_t vocab;            /* rows of the output head = floats in one row of logits */
     int32_t context;          /* largest context the model was made for, tokens */

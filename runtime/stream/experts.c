@@ -151,6 +151,11 @@ const char *sl_experts_reader(const struct sl_experts *x)
                        : "source";
 }
 
+const char *sl_experts_how(const struct sl_experts *x)
+{
+    return x->streamed ? sl_reader_how(sl_streamed_reader(x->streamed)) : sl_experts_reader(x);
+}
+
 size_t sl_experts_wave(const struct sl_experts *x)
 {
     return x->wave;

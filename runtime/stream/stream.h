@@ -119,7 +119,7 @@ int sl_experts_save_usage(const struct sl_experts *x, const char *path, const ch
 
 /*
  * Gives back BYTES of memory or more, and keeps fewer experts from now on, at least one per layer.
- * Passes do it by themselves when the system, or a control group, becomes short of memory.
+ * Releases do it by themselves when the system, or a control group, becomes short of memory.
  */
 void sl_experts_shrink(struct sl_experts *x, uint64_t bytes);
 
@@ -129,6 +129,8 @@ const struct sl_expert_layout *sl_experts_layout(const struct sl_experts *x, uns
 bool sl_experts_has(const struct sl_experts *x, unsigned layer);
 uint32_t sl_experts_count(const struct sl_experts *x, unsigned layer);
 const char *sl_experts_reader(const struct sl_experts *x);
+/* One line for the user: how that reads, and why not otherwise. */
+const char *sl_experts_how(const struct sl_experts *x);
 size_t sl_experts_wave(const struct sl_experts *x);
 
 /*

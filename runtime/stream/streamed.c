@@ -220,7 +220,7 @@ static struct fetch *begin_read(struct sl_streamed *s, unsigned layer, uint32_t 
     return f;
 }
 
-/* ---- what was done ---- */
+/* ---- what was done --------------------------------------------------------------------------- */
 
 struct sl_experts_use sl_streamed_use(const struct sl_streamed *s)
 {
@@ -557,6 +557,9 @@ void sl_streamed_release(struct sl_streamed *s)
             lose(s, w);
     }
     s->asked = false;
+    uint64_t wanted = sl_pressure_check(&s->pressure, sl_now());
+    if (wanted > 0)
+        sl_streamed_shrink(s, wanted);
 }
 
 /* ---- guessing, and passes ------------------------------------------------------------------- */
@@ -603,9 +606,6 @@ void sl_streamed_shrink(struct sl_streamed *s, uint64_t bytes)
 
 void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *stop)
 {
-    uint64_t wanted = sl_pressure_check(&s->pressure, sl_now());
-    if (wanted > 0)
-        sl_streamed_shrink(s, wanted);
     if (s->pass == 1)
         sl_ahead_count(&s->use.guesses, s->spent);
     s->pass = tokens;

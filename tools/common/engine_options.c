@@ -50,12 +50,18 @@ int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bo
         .progress = show_loading,
     };
     struct sluice_memory_plan plan;
-    if (isatty(STDERR_FILENO) && sluice_plan_memory(&plan, o->model, &opts, NULL) == 0)
+    struct sluice_model_info info;
+    bool shown = isatty(STDERR_FILENO);
+    if (shown && sluice_plan_memory(&plan, o->model, &opts, NULL) == 0)
         sl_memory_print(stderr, &plan);
     sl_progress_open(&progress, stderr, "loading", SL_PROGRESS_BYTES);
     int status = sluice_engine_open(engine, o->model, &opts, err);
     sl_progress_close(&progress);
-    return status;
+    if (status < 0 || !shown)
+        return status;
+    sluice_engine_info(*engine, &info);
+    fprintf(stderr, "experts by %s\n", info.reader_how);
+    return 0;
 }
 
 int sl_open_session(sluice_session **session, sluice_engine *engine,
