@@ -126,8 +126,8 @@ static void put_tall(const char *source)
 static long evaluate(char *checkpoint, char *name)
 {
     struct outcome o;
-    /* What is freed goes back at once: what malloc keeps of it differs from run to run by more than a
-     * layer. */
+    /* What is freed goes back at once: what malloc keeps of it differs from run to run, by more
+     * than a layer. */
     setenv("MALLOC_MMAP_THRESHOLD_", "131072", 1);
     RUN(&o, "quantize", checkpoint, name, "--fast");
     if (o.code != 0)
