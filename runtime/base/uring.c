@@ -54,7 +54,9 @@ int sl_uring_open(struct io_uring *ring, unsigned entries, struct sluice_err *er
 {
     (void)ring;
     (void)entries;
-    return sl_fail(err, SLUICE_EUNSUPPORTED,
-                   "built without liburing (Debian: liburing-dev); configure again with it");
+    return sl_fail(
+        err, SLUICE_EUNSUPPORTED,
+        "no io_uring: built without liburing (Debian: liburing-dev); configure again with "
+        "it");
 }
 #endif
