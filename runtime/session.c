@@ -291,8 +291,6 @@ static int64_t run_layers(sluice_session *s, struct extension *x, size_t positio
         if (status == 0)
             status = sl_layer_run(&s->ws, &w->layers[layer], &s->caches[layer], layer, position, n,
                                   s->hidden, err);
-        if (status == SLUICE_ECANCELLED)
-            atomic_store(&s->cancelled, 0); /* it was seen while experts were read */
         if (status < 0)
             return status;
         if (layer == w->config.dense_layers)

@@ -37,6 +37,8 @@ struct sl_lap sl_span_lap(const sluice_session *s)
 size_t sl_span_shorten(sluice_session *s, const struct sl_lap *start, const struct sl_lap *first,
                        size_t n)
 {
+    if (s->span_seconds == 0 || n < s->chunk)
+        return n;
     struct sl_lap now = sl_span_lap(s);
     const struct sl_span_time time = {
         .tokens = n,
@@ -45,8 +47,6 @@ size_t sl_span_shorten(sluice_session *s, const struct sl_lap *start, const stru
         .compute = now.now - first->now - (now.waited - first->waited),
         .read = now.read - first->read,
     };
-    if (s->span_seconds == 0 || n < s->chunk)
-        return n;
     s->span_now = sl_min(sl_span_tokens(&time, s->chunk, s->span_seconds), s->span);
     return sl_min(n, s->span_now);
 }

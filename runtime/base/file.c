@@ -159,6 +159,12 @@ int sl_read_at(int fd, void *data, size_t len, uint64_t offset, const char *name
     return 0;
 }
 
+bool sl_stop_direct(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && flags & O_DIRECT && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
 int sl_newfile_open(struct sl_newfile *f, const char *path, struct sluice_err *err)
 {
     f->fd = -1;

@@ -39,6 +39,10 @@ int sl_file_read(const char *path, size_t limit, char **data, size_t *size, stru
 int sl_read_at(int fd, void *data, size_t len, uint64_t offset, const char *name,
                struct sluice_err *err);
 
+/* For a direct read that was refused, as may happen one by one (larger blocks, after a short read):
+ * true when FD was read past the page cache; from now on it is not. */
+bool sl_stop_direct(int fd);
+
 /*
  * A file being written under a temporary name beside its final one.  commit makes it durable
  * (fsync), renames it into place and syncs the directory; close without commit removes it.

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "runtime/base/huge.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/base/system_text.h"
 
 enum { HUGE_PAGE = 2 << 20, PAGE = 4096 };
 
@@ -33,12 +33,9 @@ int sl_huge_open(struct sl_huge *h, size_t size, const char *what, struct sluice
 
 bool sl_huge_given(void)
 {
-    char line[128] = "";
-    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
-    bool told = f && fgets(line, sizeof line, f);
-    if (f)
-        fclose(f);
-    return told && !strstr(line, "[never]");
+    char text[128];
+    return sl_system_text("", text, sizeof text, "/sys/kernel/mm/transparent_hugepage/enabled") &&
+           !strstr(text, "[never]");
 }
 
 void sl_huge_close(struct sl_huge *h)

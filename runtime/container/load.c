@@ -30,20 +30,13 @@ static int open_direct(const char *path)
     return fd < 0 && errno == EINVAL ? open(path, flags) : fd;
 }
 
-/* Direct reads may be refused one by one, too: where blocks are larger, or after a short one. */
-static bool was_direct(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && flags & O_DIRECT && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
-}
-
 static int read_all(int fd, uint8_t *data, size_t size, const char *path, XXH3_state_t *hash,
                     struct sluice_err *err)
 {
     for (size_t done = 0; done < size;) {
         size_t wanted = sl_min(PIECE, sl_round_up(size - done, PAGE));
         ssize_t n = pread(fd, data + done, wanted, (off_t)done);
-        if (n < 0 && (errno == EINTR || (errno == EINVAL && was_direct(fd))))
+        if (n < 0 && (errno == EINTR || (errno == EINVAL && sl_stop_direct(fd))))
             continue;
         if (n < 0)
             return sl_fail_errno(err, SLUICE_EIO, errno, "cannot read %s at %zu", path, done);

@@ -278,13 +278,6 @@ static ssize_t read_again(struct sl_queue *q, const struct sl_flight *f, size_t 
     return filtered(q, f, done, got < 0 ? -errno : got);
 }
 
-/* Direct reads may be refused one by one, too: where blocks are larger, for example. */
-static bool was_direct(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && flags & O_DIRECT && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
-}
-
 static bool has_ended(const struct sl_flight *f)
 {
     struct stat st;
@@ -333,7 +326,7 @@ static int complete(struct sl_queue *q, const struct sl_flight *f, ssize_t got,
                            "verify on the container",
                            f->path, (unsigned long long)(f->offset + f->length));
         done -= done % ALIGN; /* direct reads continue there */
-        if (done == before && got != -EINTR && !(got == -EINVAL && was_direct(f->fd)))
+        if (done == before && got != -EINTR && !(got == -EINVAL && sl_stop_direct(f->fd)))
             failures++;
         if (failures > RETRIES || got == -ENODEV || got == -ENXIO)
             return say_failed(f, done, got, err);
