@@ -959,7 +959,8 @@ static void leaves_direct_reads_where_they_are_refused(void **state)
 /* ---- many things at once --------------------------------------------------------------------- */
 
 /* Reads are raised, withdrawn and submitted again at any moment, on a drive that is slow; what ends
- * as done is right. */
+ * as done is right.  How many end in which way is for the scheduler to say: it goes on until both
+ * have been seen often enough. */
 static void survives_changes_of_mind(void **state)
 {
     struct sl_expert_file f;
@@ -974,7 +975,8 @@ static void survives_changes_of_mind(void **state)
         struct sl_reader *r = open_reader(&o, &f, 1);
         uint64_t seed = 7, seen = 0;
         unsigned done = 0, withdrawn = 0;
-        for (int step = 0; r && step < 1500; step++) {
+        for (int step = 0; r && (step < 1500 || done <= 20 || withdrawn <= 20); step++) {
+            assert_true(step < 1000000);
             uint64_t dice = sl_splitmix(&seed);
             struct sl_read *read = &reads[dice % EXPERTS];
             enum sl_read_state s = sl_reader_state(r, read);
@@ -999,8 +1001,6 @@ static void survives_changes_of_mind(void **state)
         }
         for (int i = 0; r && i < EXPERTS; i++)
             assert_true(wait_for(r, &reads[i]) != SL_READ_FAILED);
-        print_message("%u done, %u withdrawn\n", done, withdrawn);
-        assert_true(!r || (done > 20 && withdrawn > 20));
         sl_reader_close(&r);
     }
     free(blocks);
