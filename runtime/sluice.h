@@ -152,7 +152,8 @@ SLUICE_API int sluice_engine_open(sluice_engine **engine, const char *dir,
 
 /*
  * Remembers in the file PATH which experts were hot, for sluice_engine_opts.usage.  Where experts
- * are mapped nothing is written.  Nothing else in this library writes to a drive.
+ * are mapped nothing is written.  Besides this and sluice_session_save() nothing in this library
+ * writes to a drive.
  */
 SLUICE_API int sluice_engine_save_usage(const sluice_engine *engine, const char *path,
                                         struct sluice_err *err);
@@ -308,6 +309,30 @@ SLUICE_API const float *sluice_session_logits(const sluice_session *session);
 
 /* Number of tokens held. */
 SLUICE_API size_t sluice_session_length(const sluice_session *session);
+
+/*
+ * Writes what the session holds to the file PATH: whole or not at all, in place of what was there.
+ * docs/session-file.md has the format.  PROGRESS (NULL: none) hears of bytes.  An empty session
+ * cannot be saved.
+ */
+SLUICE_API int sluice_session_save(sluice_session *session, const char *path,
+                                   sluice_loading_fn *progress, void *user, struct sluice_err *err);
+
+/*
+ * Makes the session hold what sluice_session_save() wrote, to the bit: it goes on as the saved one
+ * would have.  The model, its profile, the types of caches, whether keys are selected
+ * (sluice_session_opts.dense), MTP and the multiplier must be the same; the context must have room
+ * for the tokens, and chunk, span, threads and memory may differ.  A file that is refused for its
+ * header leaves the session as it is.  A failure while data are read, or PROGRESS's wish, leaves it
+ * empty, and usable.
+ */
+SLUICE_API int sluice_session_restore(sluice_session *session, const char *path,
+                                      sluice_loading_fn *progress, void *user,
+                                      struct sluice_err *err);
+
+/* Number of tokens in a file of sluice_session_save(), for a session to have room for them: only
+ * the header is checked. */
+SLUICE_API int64_t sluice_session_saved(const char *path, struct sluice_err *err);
 
 struct sluice_sampling {
     float temperature; /* 0: always the most likely token */
