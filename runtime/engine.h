@@ -15,7 +15,8 @@ struct sluice_engine {
     struct sl_compute compute;
     uint8_t *drawable; /* [vocab]: 1 for ids that have a token */
     struct sluice_memory_plan memory;
-    uint64_t session_bytes; /* of open sessions */
+    uint64_t session_bytes;   /* of open sessions, … */
+    sluice_session *sessions; /* which are in this list */
     char dir[SL_PATH_MAX];
 };
 

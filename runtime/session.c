@@ -194,6 +194,8 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     sl_workspace_init(&s->ws);
     s->ws.compute.meter = &s->meter;
     s->ws.cancelled = &s->cancelled;
+    s->alone = opts && opts->alone;
+    sl_prefix_join(s);
     return 0;
 }
 
@@ -202,6 +204,7 @@ void sluice_session_close(sluice_session **session)
     sluice_session *s = *session;
     if (!s)
         return;
+    sl_prefix_leave(s);
     sl_onednn_close(&s->multiplier);
     s->engine->session_bytes -= s->arena.size;
     sl_arena_free(&s->arena);
@@ -213,6 +216,7 @@ void sluice_session_close(sluice_session **session)
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
 {
     s->ws.hooks = s->ws.attention.hooks = hooks;
+    s->alone = s->alone || hooks->route || hooks->select; /* which may change what is computed */
 }
 
 /* The observer as a hook. */
@@ -414,6 +418,9 @@ int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
     if (callbacks && callbacks->draft && !s->has_mtp)
         return sl_fail(err, SLUICE_EARG, "drafts wanted, but the engine was opened without MTP");
     size_t first = keep_prefix(s, tokens, n);
+    if (first < n && !(callbacks && (callbacks->logits || callbacks->draft)))
+        first = sl_prefix_take(s, tokens, n);
+    s->stats.reused_tokens += first;
     if (first == n)
         return 0;
     status = extend(s, tokens, n, callbacks, err);

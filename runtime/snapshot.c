@@ -60,10 +60,10 @@ static int check_fit(const struct sl_snapshot *h, const sluice_session *s, const
                        "%s: saved from another model or another profile of it (%016" PRIx64
                        "), %s is %016" PRIx64 ": run the one it came from, or name another file",
                        path, h->model, s->engine->dir, own.model);
-    if (h->has_mtp != own.has_mtp)
+    if (own.has_mtp && !h->has_mtp)
         return sl_fail(err, SLUICE_EARG,
-                       h->has_mtp ? "%s: saved with the MTP layer, which this engine has not loaded"
-                                  : "%s: saved without the MTP layer, which this engine has loaded",
+                       "%s: saved without the MTP layer, which this engine has loaded: open it "
+                       "without (--mtp off)",
                        path);
     if (h->kv != own.kv)
         return sl_fail(err, SLUICE_EARG,
@@ -81,7 +81,7 @@ static int check_fit(const struct sl_snapshot *h, const sluice_session *s, const
                        path, h->tokens, s->capacity, h->tokens);
     if ((status = check_index(h, &own, s, path, err)) < 0)
         return status;
-    if (h->layers != own.layers || h->latent_bytes != own.latent_bytes ||
+    if (h->layers - h->has_mtp != own.layers - own.has_mtp || h->latent_bytes != own.latent_bytes ||
         h->tail_bytes != own.tail_bytes || h->panel_bytes != own.panel_bytes ||
         h->hidden != own.hidden || h->vocab != own.vocab)
         return sl_fail(err, SLUICE_EFORMAT,
@@ -119,7 +119,7 @@ static int read_data(sluice_session *s, const struct sl_snapshot *h, const struc
     if (status < 0)
         return status;
     s->length = h->tokens;
-    s->mtp_length = h->mtp_tokens;
+    s->mtp_length = s->has_mtp ? h->mtp_tokens : 0;
     s->have_logits = h->flags & SL_SNAPSHOT_LOGITS;
     return 0;
 }

@@ -55,7 +55,7 @@ int sl_snapshot_open(int *fd, struct sl_snapshot *h, const char *path, struct sl
 struct sl_stretch {
     uint64_t begin;
     size_t bytes;
-    uint8_t *memory;
+    uint8_t *memory; /* NULL: the session has no place for it */
 };
 
 struct sl_stretches {
@@ -66,8 +66,9 @@ struct sl_stretches {
 };
 
 /*
- * The data that H describes, in the memory of S, which has room for them.  SAVING: without what a
- * key panel holds behind the last token, so that equal sessions are equal files.
+ * The data that H describes, in the memory of S, which has room for them, though not for those of
+ * an MTP layer that it does not have.  SAVING: without what a key panel holds behind the last
+ * token, so that equal sessions are equal files.
  */
 int sl_stretches_open(struct sl_stretches *d, sluice_session *s, const struct sl_snapshot *h,
                       bool saving, struct sluice_err *err);

@@ -45,7 +45,7 @@ static void add_layer(struct sl_stretches *d, const struct sl_layer_cache *cache
     add(d, cache->kv.tail, n * h->tail_bytes);
     if (!h->index)
         return;
-    uint8_t *last = cache->keys + whole * bytes;
+    uint8_t *last = cache->keys ? cache->keys + whole * bytes : NULL;
     add(d, cache->keys, whole * bytes);
     if (rest > 0 && copy) {
         memcpy(copy, last, bytes);
@@ -66,10 +66,12 @@ int sl_stretches_open(struct sl_stretches *d, sluice_session *s, const struct sl
         return sl_fail_nomem(err, "saved session", panels);
     }
     add(d, s->tokens, h->tokens * sizeof *s->tokens);
+    static const struct sl_layer_cache nowhere;
     for (uint32_t i = 0; i < h->layers; i++) {
         uint8_t *copy = d->panels ? d->panels + (size_t)i * h->panel_bytes : NULL;
         bool mtp = h->has_mtp && i + 1 == h->layers;
-        add_layer(d, &s->caches[i], h, mtp ? h->mtp_tokens : h->tokens, copy);
+        add_layer(d, i < s->n_layers ? &s->caches[i] : &nowhere, h, mtp ? h->mtp_tokens : h->tokens,
+                  copy);
     }
     if (h->has_mtp)
         add(d, s->mtp_last, h->hidden * sizeof *s->mtp_last);
@@ -92,7 +94,7 @@ static void copy_bytes(const struct sl_stretches *d, uint64_t at, size_t n, uint
     for (size_t i = 0; i < d->n; i++) {
         const struct sl_stretch *s = &d->list[i];
         uint64_t begin = sl_max(at, s->begin), end = sl_min(at + n, s->begin + s->bytes);
-        if (begin >= end)
+        if (begin >= end || !s->memory)
             continue;
         uint8_t *memory = s->memory + (begin - s->begin), *there = piece + (begin - at);
         memcpy(saving ? there : memory, saving ? memory : there, end - begin);

@@ -19,7 +19,7 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
     tests/model/test_dense tests/model/test_memory \
-    tests/model/test_snapshot tests/model/test_snapshot_damage
+    tests/model/test_snapshot tests/model/test_snapshot_damage tests/model/test_prefix
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh tests/cli/same_logits.sh \
@@ -264,6 +264,9 @@ tests_model_test_memory_LDADD = $(model_libs)
 tests_model_test_snapshot_SOURCES = tests/model/test_snapshot.c $(model_harness) $(scratch)
 tests_model_test_snapshot_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_snapshot_LDADD = $(model_libs)
+tests_model_test_prefix_SOURCES = tests/model/test_prefix.c $(model_harness) $(scratch)
+tests_model_test_prefix_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_prefix_LDADD = $(model_libs)
 tests_model_test_snapshot_damage_SOURCES = tests/model/test_snapshot_damage.c $(model_harness) \
     $(scratch)
 tests_model_test_snapshot_damage_CPPFLAGS = $(cmocka_cppflags)

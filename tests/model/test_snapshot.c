@@ -47,6 +47,7 @@ static void pair_open(struct pair *p, const char *model, bool mtp,
     p->logits = calloc((STEPS + 1) * p->vocab, sizeof *p->logits);
     for (size_t i = 0; i < p->context; i++)
         p->tokens[i] = (int32_t)((i * 7919 + 13) % p->vocab);
+    session.alone = 1;
     session.chunk = 32;
     check_status(sluice_session_open(&p->saved, p->engine, &session, &err), &err);
     session.chunk = 7;

@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -38,7 +40,7 @@ static void scene_open(struct scene *c)
 {
     struct sluice_err err = {0};
     struct sluice_model_info info;
-    const struct sluice_session_opts opts = {.context = CONTEXT};
+    const struct sluice_session_opts opts = {.context = CONTEXT, .alone = 1};
     const struct sluice_engine_opts engine = {.threads = 1, .mtp = 1};
     struct sl_map map;
     *c = (struct scene){0};
@@ -268,7 +270,6 @@ static void test_misfits(void **unused)
     scene_open(&c);
     expect_misfit("tiny-v32", "balanced", true, o, SLUICE_EARG, "another profile");
     expect_misfit("tiny-v3", "quality", false, o, SLUICE_EARG, "another model");
-    expect_misfit("tiny-v32", "quality", false, o, SLUICE_EARG, "with the MTP layer");
     o.kv = SLUICE_CACHE_BF16;
     expect_misfit("tiny-v32", "quality", true, o, SLUICE_EARG, "--kv-type int8");
     o = (struct sluice_session_opts){.index = SLUICE_CACHE_F32};
@@ -277,6 +278,34 @@ static void test_misfits(void **unused)
     expect_misfit("tiny-v32", "quality", true, o, SLUICE_EARG, "without --dense");
     o = (struct sluice_session_opts){.context = N - 1};
     expect_misfit("tiny-v32", "quality", true, o, SLUICE_ECONTEXT, "--ctx 50");
+    scene_close(&c);
+}
+
+/* The reverse is a misfit; this leaves out what is of no use. */
+static void test_mtp(void **unused)
+{
+    (void)unused;
+    struct scene c;
+    struct sluice_err err = {0};
+    const struct sluice_engine_opts engine_opts = {.threads = 1};
+    const struct sluice_session_opts opts = {.context = CONTEXT, .alone = 1};
+    sluice_engine *engine;
+    sluice_session *s;
+    scene_open(&c);
+    check_status(sluice_engine_open(&engine, converted("tiny-v32", "quality"), &engine_opts, &err),
+                 &err);
+    check_status(sluice_session_open(&s, engine, &opts, &err), &err);
+    check_status(sluice_session_restore(s, at("good"), NULL, NULL, &err), &err);
+    for (size_t i = N; i < N + 5; i++) {
+        assert_memory_equal(sluice_session_logits(s), sluice_session_logits(c.saved),
+                            c.vocab * sizeof(float));
+        check_status(sluice_session_step(s, c.tokens[i], &err), &err);
+        check_status(sluice_session_step(c.saved, c.tokens[i], &err), &err);
+    }
+    check_status(sluice_session_save(s, at("bad"), NULL, NULL, &err), &err);
+    expect_refused(&c, "bad", SLUICE_EARG, N / 2, "without the MTP layer");
+    sluice_session_close(&s);
+    sluice_engine_close(&engine);
     scene_close(&c);
 }
 
@@ -373,12 +402,71 @@ static void test_one_file(void **unused)
     scene_close(&c);
 }
 
+/* ---- kill -9 -------------------------------------------------------------------------------- */
+
+/* Saves sessions of N and of half as many tokens in turn, until it is killed. */
+__attribute__((noreturn)) static void save_until_killed(const char *path)
+{
+    struct scene c;
+    struct sluice_err err = {0};
+    scene_open(&c);
+    if (sluice_session_sync(c.s, c.tokens, N / 2, NULL, &err) < 0)
+        _exit(1);
+    for (int i = 0;; i++)
+        if (sluice_session_save(i % 2 ? c.saved : c.s, path, NULL, NULL, &err) < 0)
+            _exit(1);
+}
+
+/* root/killed is a saved session in which every checksum is right. */
+static void expect_whole(void)
+{
+    struct sluice_err err = {0};
+    struct sl_map map;
+    struct sl_snapshot h;
+    uint64_t hash;
+    check_status(sl_map_open(&map, at("killed"), &err), &err);
+    check_status(sl_snapshot_parse(&h, map.data, map.size, "killed", &err), &err);
+    assert_int_equal(map.size, SL_SNAPSHOT_PAGE + h.data_bytes + TABLE); /* one piece */
+    memcpy(&hash, map.data + map.size - TABLE, TABLE);
+    assert_int_equal(hash, sl_hash(map.data + SL_SNAPSHOT_PAGE, h.data_bytes));
+    assert_int_equal(h.table_xxh3, sl_hash(map.data + map.size - TABLE, TABLE));
+    sl_map_close(&map);
+}
+
+static void test_kill(void **unused)
+{
+    (void)unused;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* no new threads after a fork */
+#endif
+    char path[300];
+    uint64_t state = 3;
+    snprintf(path, sizeof path, "%s", at("killed"));
+    converted("tiny-v32", "quality");
+    for (int i = 0; i < 12; i++) {
+        unlink(path);
+        pid_t child = fork();
+        if (child == 0)
+            save_until_killed(path);
+        assert_true(child > 0);
+        while (!sl_file_exists(path))
+            assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+        usleep((useconds_t)(sl_splitmix(&state) % 20000));
+        int how;
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_true(WIFSIGNALED(how));
+        expect_whole();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_truncated), cmocka_unit_test(test_header_bits),
-        cmocka_unit_test(test_data_bits), cmocka_unit_test(test_other_numbers),
-        cmocka_unit_test(test_misfits),   cmocka_unit_test(test_places),
+        cmocka_unit_test(test_kill),          cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_header_bits),   cmocka_unit_test(test_data_bits),
+        cmocka_unit_test(test_other_numbers), cmocka_unit_test(test_misfits),
+        cmocka_unit_test(test_mtp),           cmocka_unit_test(test_places),
         cmocka_unit_test(test_one_file),
     };
     return cmocka_run_group_tests_name("snapshot damage", tests, make_root, remove_root);
