@@ -23,9 +23,9 @@ model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/tes
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh tests/cli/same_logits.sh \
-    tests/cli/stripe.sh tests/cli/replay.sh
+    tests/cli/stripe.sh tests/cli/replay.sh tests/cli/session.sh
 fault_scripts = tests/fault/kill.sh tests/fault/kill_stripe.sh tests/fault/full_disk.sh \
-    tests/fault/shrink.sh
+    tests/fault/shrink.sh tests/fault/session.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers tests/fault/refusals
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
