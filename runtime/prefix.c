@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/base/arith.h"
+#include "runtime/base/huge.h"
 #include "runtime/session.h"
 
 enum { ROWS_PER_ITEM = 256 }; /* a multiple of SL_KEY_PANEL */
@@ -81,8 +82,16 @@ static void copy_layer(sluice_session *s, const sluice_session *o, uint32_t laye
         .first = first / SL_KEY_PANEL * SL_KEY_PANEL,
         .panel_bytes = types.index ? sl_key_panel_bytes(types.index, s->ws.config->index_dim) : 0,
     };
-    if (first < end)
-        sl_team_run(&s->ws.compute.team, end - c.first, ROWS_PER_ITEM, copy_rows, &c);
+    if (first >= end)
+        return;
+    size_t n = end - c.first;
+    const struct sl_kv *kv = &c.to->kv;
+    sl_huge_advise(kv->latent + c.first * kv->latent_stride, n * kv->latent_stride);
+    sl_huge_advise(kv->tail + c.first * kv->tail_stride, n * kv->tail_stride);
+    if (c.panel_bytes > 0)
+        sl_huge_advise(c.to->keys + c.first / SL_KEY_PANEL * c.panel_bytes,
+                       n / SL_KEY_PANEL * c.panel_bytes);
+    sl_team_run(&s->ws.compute.team, n, ROWS_PER_ITEM, copy_rows, &c);
 }
 
 /* What belongs to the last token, which is the last one of both. */

@@ -14,6 +14,7 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "runtime/base/file.h"
+#include "runtime/base/huge.h"
 
 #define COMPUTE_AGAIN "remove it, and the session is computed anew"
 
@@ -113,6 +114,8 @@ static int read_data(sluice_session *s, const struct sl_snapshot *h, const struc
     s->length = s->mtp_length = 0;
     s->have_logits = false;
     fcntl(t->fd, F_SETFL, O_DIRECT); /* where the file system can */
+    for (size_t i = 0; i < t->data->n; i++)
+        sl_huge_advise(t->data->list[i].memory, t->data->list[i].bytes);
     int status = sl_transfer_run(t, err);
     if (status == 0)
         status = sl_check_tokens(s, s->tokens, h->tokens, err);

@@ -14,10 +14,11 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "runtime/base/file.h"
+#include "runtime/base/huge.h"
 #include "runtime/base/thread.h"
 #include "runtime/snapshot.h"
 
-enum { THREADS = 4, PAGE = SL_SNAPSHOT_PAGE };
+enum { THREADS = 8, PAGE = SL_SNAPSHOT_PAGE };
 
 /* ---- where the data are --------------------------------------------------------------------- */
 
@@ -105,7 +106,7 @@ static void copy_bytes(const struct sl_stretches *d, uint64_t at, size_t n, uint
 
 struct moving {
     const struct sl_transfer *t;
-    uint8_t *buffers; /* [THREADS][SL_SNAPSHOT_PIECE] */
+    struct sl_huge buffers; /* [THREADS][SL_SNAPSHOT_PIECE] */
     pthread_t threads[THREADS];
     unsigned started;
     pthread_mutex_t lock; /* guards what follows */
@@ -174,7 +175,7 @@ static void *move_pieces(void *arg)
     uint64_t pieces = sl_ceil_div(t->data->bytes, SL_SNAPSHOT_PIECE);
     struct sluice_err err = {0};
     pthread_mutex_lock(&m->lock);
-    uint8_t *data = m->buffers + (size_t)m->running++ * SL_SNAPSHOT_PIECE;
+    uint8_t *data = m->buffers.base + (size_t)m->running++ * SL_SNAPSHOT_PIECE;
     while (!m->stop && m->next < pieces) {
         uint64_t piece = m->next++;
         pthread_mutex_unlock(&m->lock);
@@ -215,8 +216,9 @@ int sl_transfer_run(const struct sl_transfer *t, struct sluice_err *err)
 {
     struct moving m = {.t = t};
     int failed = 0;
-    if (!(m.buffers = aligned_alloc(PAGE, (size_t)THREADS * SL_SNAPSHOT_PIECE)))
-        return sl_fail_nomem(err, t->path, (size_t)THREADS * SL_SNAPSHOT_PIECE);
+    int status = sl_huge_open(&m.buffers, (size_t)THREADS * SL_SNAPSHOT_PIECE, t->path, err);
+    if (status < 0)
+        return status;
     pthread_mutex_init(&m.lock, NULL);
     pthread_cond_init(&m.changed, NULL);
     while (m.started < THREADS && failed == 0) {
@@ -231,7 +233,7 @@ int sl_transfer_run(const struct sl_transfer *t, struct sluice_err *err)
         pthread_join(m.threads[i], NULL);
     pthread_cond_destroy(&m.changed);
     pthread_mutex_destroy(&m.lock);
-    free(m.buffers);
+    sl_huge_close(&m.buffers);
     if (m.err.code < 0 && err)
         *err = m.err;
     return m.err.code;
