@@ -289,6 +289,57 @@ static void sessions_stay_within(void **unused)
     sluice_engine_close(&engine);
 }
 
+/* ---- prompts --------------------------------------------------------------------------------- */
+
+/* Experts of the first layer that were being read before its router chose, when TOKENS are given to
+ * an empty session. */
+static void keep_first(void *user, const struct sluice_expert_event *event)
+{
+    struct sluice_expert_event *first = user;
+    if (first->tokens == 0)
+        *first = *event;
+}
+
+static uint32_t begun_early(const struct sluice_engine_opts *opts, size_t tokens)
+{
+    struct sluice_expert_event first = {0};
+    const struct sluice_observer observer = {.user = &first, .experts = keep_first};
+    struct sluice_err err = {0};
+    struct sluice_model_info info;
+    sluice_engine *engine = NULL;
+    sluice_session *s = NULL;
+    int32_t prompt[64];
+    assert_true(tokens <= 64);
+    check_status(sluice_engine_open(&engine, converted("tiny-v32", "quality"), opts, &err), &err);
+    check_status(sluice_session_open(&s, engine, opts->session, &err), &err);
+    sluice_engine_info(engine, &info);
+    for (size_t i = 0; i < tokens; i++)
+        prompt[i] = token_of(i, (size_t)info.vocab);
+    sluice_session_observe(s, &observer);
+    check_status(sluice_session_sync(s, prompt, tokens, NULL, &err), &err);
+    assert_int_equal(first.tokens, tokens);
+    assert_int_equal(first.layer, info.dense_layers);
+    sluice_session_close(&s);
+    sluice_engine_close(&engine);
+    return first.ahead;
+}
+
+/* A prompt that will want nearly all experts does not wait for the first router. */
+static void prompts_begin_to_read_at_once(void **unused)
+{
+    (void)unused;
+    const struct sluice_session_opts session = {.context = 64, .chunk = 64};
+    struct sluice_engine_opts opts = {.session = &session, .memory = 1};
+    struct sluice_memory_plan p;
+    struct sluice_err err = {0};
+    assert_int_equal(sluice_plan_memory(&p, converted("tiny-v32", "quality"), &opts, &err),
+                     SLUICE_ENOMEM);
+    opts.memory = p.need;
+    assert_true(64 * p.experts_used >= 2 * p.experts_per_layer);
+    assert_int_equal(begun_early(&opts, 64), 1); /* of two stages one stays free */
+    assert_int_equal(begun_early(&opts, 1), 0);
+}
+
 /* ---- copies ---------------------------------------------------------------------------------- */
 
 struct hearing {
@@ -355,9 +406,13 @@ static void damage_is_found(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bits),       cmocka_unit_test(mtp_counts),
-        cmocka_unit_test(refusals_help),   cmocka_unit_test(sessions_stay_within),
-        cmocka_unit_test(loading_is_told), cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(same_bits),
+        cmocka_unit_test(mtp_counts),
+        cmocka_unit_test(refusals_help),
+        cmocka_unit_test(sessions_stay_within),
+        cmocka_unit_test(prompts_begin_to_read_at_once),
+        cmocka_unit_test(loading_is_told),
+        cmocka_unit_test(damage_is_found),
         cmocka_unit_test(wrong_options),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
