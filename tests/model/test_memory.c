@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "quant/quant.h"
+#include "runtime/base/file.h"
 #include "runtime/model/weights.h"
 #include "tests/model/harness.h"
 #include "tests/unit/scratch.h"
@@ -202,6 +203,13 @@ static void advice_works(const char *dir, struct sluice_engine_opts opts)
         session.chunk *= 2;
         assert_true(session.chunk >= plan.chunk ||
                     sluice_plan_memory(&again, dir, &opts, &err) == SLUICE_ENOMEM);
+        session.chunk = plan.chunk;
+    }
+    if (find_word(other.msg, "--span ", word)) {
+        session.span = strtoul(word, NULL, 10);
+        check_status(sluice_plan_memory(&again, dir, &opts, &err), &err);
+        session.span *= 2;
+        assert_int_equal(sluice_plan_memory(&again, dir, &opts, &err), SLUICE_ENOMEM);
     }
 }
 
@@ -212,6 +220,8 @@ static const char *long_model(void)
     struct sluice_err err = {0};
     struct sl_quantize_report report;
     struct sl_synth_opts opts = {.dense_layers = 1, .moe_layers = 2};
+    if (sl_is_directory(at("long")))
+        return at("long");
     snprintf(command, sizeof command,
              "sed 's/\"max_position_embeddings\": *[0-9]*/\"max_position_embeddings\": 65536/' "
              "'%s/config.json' > '%s'",
@@ -246,6 +256,24 @@ static void refusals_help(void **unused)
     opts.memory = p.need;
     sluice_plan_memory(&p, dir, &opts, &err);
     expect_text(err.msg, "another --reader");
+}
+
+/* A span that was asked for, and does not fit. */
+static void long_spans_are_refused(void **unused)
+{
+    (void)unused;
+    char dir[400];
+    snprintf(dir, sizeof dir, "%s", long_model());
+    struct sluice_session_opts session = {.context = 40000, .chunk = 512, .span = 16384};
+    struct sluice_engine_opts opts = {.session = &session, .memory = 1};
+    struct sluice_memory_plan p;
+    struct sluice_err err = {0};
+    assert_int_equal(sluice_plan_memory(&p, dir, &opts, &err), SLUICE_ENOMEM);
+    opts.memory = p.need - 1;
+    advice_works(dir, opts);
+    sluice_plan_memory(&p, dir, &opts, &err);
+    expect_text(err.msg, "--span 8192");
+    expect_text(err.msg, "scratch for 16384 tokens");
 }
 
 static void wrong_options(void **unused)
@@ -409,6 +437,7 @@ int main(void)
         cmocka_unit_test(same_bits),
         cmocka_unit_test(mtp_counts),
         cmocka_unit_test(refusals_help),
+        cmocka_unit_test(long_spans_are_refused),
         cmocka_unit_test(sessions_stay_within),
         cmocka_unit_test(prompts_begin_to_read_at_once),
         cmocka_unit_test(loading_is_told),
