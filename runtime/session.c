@@ -194,6 +194,7 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     sl_workspace_init(&s->ws);
     s->ws.compute.meter = &s->meter;
     s->ws.cancelled = &s->cancelled;
+    s->ws.owner = &s->owner;
     return 0;
 }
 
@@ -212,7 +213,7 @@ void sluice_session_close(sluice_session **session)
 
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
 {
-    s->ws.hooks = s->ws.attention.hooks = hooks;
+    s->owner.hooks = hooks;
 }
 
 /* The observer as a hook. */
@@ -484,8 +485,8 @@ void sluice_session_cancel(sluice_session *s)
 void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
 {
     *stats = s->stats;
-    stats->expert_uses = s->ws.moe.expert_uses;
-    stats->sparse_queries = s->ws.attention.sparse_queries;
+    stats->expert_uses = s->owner.expert_uses;
+    stats->sparse_queries = s->owner.sparse_queries;
     stats->multiplier = s->multiplier ? s->multiplier->name : "kernels";
     stats->multiplier_products = s->multiplier ? s->multiplier->products : 0;
     memcpy(stats->part_bytes, s->meter.bytes, sizeof stats->part_bytes);

@@ -15,6 +15,7 @@ struct sluice_session {
     sluice_engine *engine;
     struct sl_arena arena; /* all pointers below, but for `caches` and `multiplier` */
     struct sl_workspace ws;
+    struct sl_owner owner;            /* of its tokens, as layers see it */
     struct sl_multiplier *multiplier; /* NULL: the kernels only */
     struct sl_layer_cache *caches;    /* [n_layers] */
     uint32_t n_layers;                /* with the MTP layer, if that is loaded */
