@@ -27,7 +27,7 @@ void sl_norm_rows(const struct sl_workspace *ws, const float *x, const float *w,
     sl_team_run(&ws->compute.team, n, 1, norm_work, &phase);
 }
 
-void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
+void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *lasting, struct sl_arena *scratch,
                        const struct sl_workspace_opts *opts)
 {
     ws->config = opts->config;
@@ -42,15 +42,15 @@ void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
     ws->moe.experts = opts->experts;
     ws->moe.wave = opts->wave;
     size_t normed = opts->floats ? opts->span : opts->chunk;
-    ws->normed = sl_arena_take(arena, normed * opts->config->hidden, sizeof(float));
-    ws->update = sl_arena_take(arena, opts->span * opts->config->hidden, sizeof(float));
-    sl_attention_take_tables(&ws->attention, arena);
-    size_t start = arena->used;
-    sl_attention_take_scratch(&ws->attention, arena);
-    size_t end = arena->used;
-    arena->used = start; /* the two halves of a layer take turns */
-    sl_moe_take(&ws->moe, arena);
-    arena->used = sl_max(end, arena->used);
+    ws->normed = sl_arena_take(scratch, normed * opts->config->hidden, sizeof(float));
+    ws->update = sl_arena_take(scratch, opts->span * opts->config->hidden, sizeof(float));
+    sl_attention_take_tables(&ws->attention, lasting);
+    size_t start = scratch->used;
+    sl_attention_take_scratch(&ws->attention, scratch);
+    size_t end = scratch->used;
+    scratch->used = start; /* the two halves of a layer take turns */
+    sl_moe_take(&ws->moe, scratch);
+    scratch->used = sl_max(end, scratch->used);
 }
 
 void sl_workspace_init(struct sl_workspace *ws)

@@ -42,8 +42,9 @@ struct sl_workspace_opts {
     size_t capacity; /* tokens of a cache */
 };
 
-/* Takes the workspace from ARENA; called in both of the arena's passes. */
-void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
+/* Takes the workspace: what lasts from LASTING, and what is of no use between two passes from
+ * SCRATCH, which may be the same; called in both passes of the arenas. */
+void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *lasting, struct sl_arena *scratch,
                        const struct sl_workspace_opts *opts);
 
 /* Computes constants; once, after the second pass. */
