@@ -47,7 +47,7 @@ void sl_evaluate_take_layer(const struct sl_evaluation *e, struct sl_stream *s)
         .capacity = e->context,
     };
     s->ws = (struct sl_workspace){0};
-    sl_workspace_take(&s->ws, &s->arena, &opts);
+    sl_workspace_take(&s->ws, &s->arena, &s->arena, &opts);
     sl_cache_take(&s->cache, &s->arena, opts.config, s->types, e->context);
 }
 

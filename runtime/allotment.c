@@ -47,6 +47,7 @@ int sl_engine_plan(struct sluice_memory_plan *plan, const struct sl_weights *w, 
         .session = &session,
         .threads = opts->threads,
         .mtp = opts->mtp != 0,
+        .sessions = opts->sessions,
         .exact = strcmp(w->manifest->profile, "reference") == 0,
     };
     uint64_t available = opts->memory ? 0 : sl_memory_available(), limit = opts->memory;
@@ -92,7 +93,7 @@ int sl_engine_grant(const sluice_engine *e, uint64_t size, uint64_t kv, struct s
     return sl_fail(err, SLUICE_ENOMEM,
                    "memory: %.1f MiB wanted for a session (caches %.1f), but of the %.1f allowed "
                    "weights have %.1f, experts %.1f and other sessions %.1f: open the engine for "
-                   "such sessions (sluice_engine_opts.session), or with more memory",
+                   "such sessions (sluice_engine_opts.session, .sessions), or with more memory",
                    (double)size / (1 << 20), (double)kv / (1 << 20), (double)p->limit / (1 << 20),
                    (double)p->resident / (1 << 20), (double)(p->staging + p->experts) / (1 << 20),
                    (double)e->session_bytes / (1 << 20));

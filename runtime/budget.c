@@ -61,6 +61,7 @@ bool sl_budget_divide(struct sluice_memory_plan *plan, const struct sl_needs *n,
         .kv = n->session.kv_bytes,
         .scratch = n->session.scratch_bytes,
         .block = n->block,
+        .sessions = n->session.sessions,
         .context = n->session.context,
         .chunk = n->session.chunk,
         .span = n->session.span,
@@ -212,7 +213,8 @@ static void print_experts(char *out, size_t size, const struct sluice_memory_pla
 int sl_budget_refuse(const struct sluice_memory_plan *p, const struct sl_needs *n,
                      const struct sl_sizing *sizing, uint64_t available, struct sluice_err *err)
 {
-    char experts[160], limit[96], memory[32], context[64] = "", chunk[64] = "", span[64] = "";
+    char experts[160], limit[96], memory[32];
+    char context[64] = "", chunk[64] = "", span[64] = "", times[32] = "";
     size_t fits = sl_budget_context(n, sizing, p->limit);
     if (available)
         snprintf(limit, sizeof limit, "%s of the %s available may be used", human(p->limit).text,
@@ -221,6 +223,8 @@ int sl_budget_refuse(const struct sluice_memory_plan *p, const struct sl_needs *
         snprintf(limit, sizeof limit, "%s allowed", human(p->limit).text);
     print_experts(experts, sizeof experts, p, n);
     sl_budget_print(memory, p->need);
+    if (p->sessions > 1)
+        snprintf(times, sizeof times, "%u times ", p->sessions);
     if (fits)
         snprintf(context, sizeof context, ", or --ctx %zu", fits);
     if ((fits = sl_budget_chunk(n, sizing, p->limit)) > 0)
@@ -230,11 +234,12 @@ int sl_budget_refuse(const struct sluice_memory_plan *p, const struct sl_needs *
     const char *streaming = n->reader == SLUICE_READER_MEMORY && would_do_streamed(n, p->limit)
                                 ? ", or another --reader than memory"
                                 : "";
-    return sl_fail(err, SLUICE_ENOMEM,
-                   "memory: %s, at least %s needed: weights %s, KV cache of %zu tokens %s, scratch "
-                   "for %zu tokens at a time %s%s; use --memory %s%s%s%s%s%s",
-                   limit, human(p->need).text, human(p->resident).text, p->context,
-                   human(p->kv).text, p->span, human(p->scratch).text, experts, memory,
-                   available && p->need > available ? " with as much free" : "", streaming, context,
-                   chunk, span);
+    return sl_fail(
+        err, SLUICE_ENOMEM,
+        "memory: %s, at least %s needed: weights %s, KV cache of %s%zu tokens %s, scratch "
+        "for %zu tokens at a time %s%s; use --memory %s%s%s%s%s%s",
+        limit, human(p->need).text, human(p->resident).text, times, p->context, human(p->kv).text,
+        p->span, human(p->scratch).text, experts, memory,
+        available && p->need > available ? " with as much free" : "", streaming, context, chunk,
+        span);
 }

@@ -8,6 +8,8 @@
 #include "runtime/stream/stream.h"
 #include "runtime/text/text.h"
 
+struct sl_workbench;
+
 struct sluice_engine {
     struct sl_weights *weights;
     struct sl_experts *experts;     /* NULL: no layer has experts */
@@ -15,8 +17,9 @@ struct sluice_engine {
     struct sl_compute compute;
     uint8_t *drawable; /* [vocab]: 1 for ids that have a token */
     struct sluice_memory_plan memory;
-    uint64_t session_bytes;   /* of open sessions, … */
-    sluice_session *sessions; /* which are in this list */
+    uint64_t session_bytes;       /* of open sessions and their scratch */
+    sluice_session *sessions;     /* all open ones */
+    struct sl_workbench *benches; /* that have sessions */
     char dir[SL_PATH_MAX];
 };
 

@@ -23,8 +23,8 @@ struct sl_workspace {
     struct sl_compute compute;
     struct sl_attention attention;
     struct sl_moe moe;
-    const struct sl_hooks *hooks; /* or NULL */
-    const atomic_int *cancelled;  /* stops sl_layer_run() between two chunks; or NULL */
+    struct sl_owner *owner;      /* of consecutive tokens; or NULL */
+    const atomic_int *cancelled; /* stops sl_layer_run() between two chunks; or NULL */
     /* The layer after the one that runs, whose experts may be guessed; or NULL. */
     const struct sl_layer_weights *next;
     float *normed; /* [chunk][hidden]; of floats, [span][hidden] */
@@ -42,8 +42,9 @@ struct sl_workspace_opts {
     size_t capacity; /* tokens of a cache */
 };
 
-/* Takes the workspace from ARENA; called in both of the arena's passes. */
-void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *arena,
+/* Takes the workspace: what lasts from LASTING, and what is of no use between two passes from
+ * SCRATCH, which may be the same; called in both passes of the arenas. */
+void sl_workspace_take(struct sl_workspace *ws, struct sl_arena *lasting, struct sl_arena *scratch,
                        const struct sl_workspace_opts *opts);
 
 /* Computes constants; once, after the second pass. */
@@ -57,11 +58,14 @@ void sl_layer_attend(struct sl_workspace *ws, const struct sl_layer_weights *w,
 /*
  * hidden[n][hidden] → the same after LAYER, for positions [position, position + n), n ≤ span.
  * CACHE receives the positions and must hold all earlier ones.  Fails when an expert cannot be
- * read, and when it is cancelled.
+ * read, and when it is cancelled.  _at: for tokens anywhere.
  */
 int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
                  struct sl_layer_cache *cache, unsigned layer, size_t position, size_t n,
                  float *hidden, struct sluice_err *err);
+int sl_layer_run_at(struct sl_workspace *ws, const struct sl_layer_weights *w,
+                    const struct sl_places *places, unsigned layer, size_t n, float *hidden,
+                    struct sluice_err *err);
 
 /* y[n][hidden] = rmsnorm(x[n][hidden]) · w, over the team. */
 void sl_norm_rows(const struct sl_workspace *ws, const float *x, const float *w, size_t n,

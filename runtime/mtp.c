@@ -9,21 +9,25 @@
 #include "runtime/base/arith.h"
 #include "runtime/session.h"
 
-/* ROWS[n], the main model's residual stream at positions [first, first + n), become the layer's. */
-static void prepare(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
-                    float *rows)
+/* Input I of the projection: ROW, the main model's residual stream, and the TOKEN after it. */
+static void combine(sluice_session *s, const struct sl_layer_weights *w, size_t i, int32_t token,
+                    const float *row)
 {
     const struct sl_config *c = &s->engine->weights->config;
     const struct sl_ops *ops = s->ws.compute.ops;
     const float *final = s->engine->weights->head.vector[SL_FINAL_NORM];
-    for (size_t i = 0; i < n; i++) {
-        float *embed = s->mtp_input + i * 2 * c->hidden, *h = embed + c->hidden;
-        sl_embed(s->engine->weights, ops, s->tokens[first + i + 1], embed);
-        ops->rmsnorm(embed, w->vector[SL_MTP_EMBED_NORM], c->rms_eps, c->hidden, embed);
-        ops->rmsnorm(rows + i * c->hidden, final, c->rms_eps, c->hidden, h);
-        ops->rmsnorm(h, w->vector[SL_MTP_HIDDEN_NORM], c->rms_eps, c->hidden, h);
-        sl_codes_put(&s->mtp_codes, ops, i, 0, embed, 2 * c->hidden);
-    }
+    float *embed = s->mtp_input + i * 2 * c->hidden, *h = embed + c->hidden;
+    sl_embed(s->engine->weights, ops, token, embed);
+    ops->rmsnorm(embed, w->vector[SL_MTP_EMBED_NORM], c->rms_eps, c->hidden, embed);
+    ops->rmsnorm(row, final, c->rms_eps, c->hidden, h);
+    ops->rmsnorm(h, w->vector[SL_MTP_HIDDEN_NORM], c->rms_eps, c->hidden, h);
+    sl_codes_put(&s->mtp_codes, ops, i, 0, embed, 2 * c->hidden);
+}
+
+/* rows[n][hidden] = the projection of inputs [0, n). */
+static void project(sluice_session *s, const struct sl_layer_weights *w, size_t n, float *rows)
+{
+    const struct sl_config *c = &s->engine->weights->config;
     const struct sl_matrix *proj = &w->matrix[SL_MTP_PROJ];
     struct sl_product product = {
         .w = proj,
@@ -33,6 +37,16 @@ static void prepare(sluice_session *s, const struct sl_layer_weights *w, size_t 
         .ldy = c->hidden,
     };
     sl_multiply(&s->ws.compute, &product, 1);
+}
+
+/* ROWS[n], the main model's residual stream at positions [first, first + n), become the layer's. */
+static void prepare(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
+                    float *rows)
+{
+    size_t hidden = s->engine->weights->config.hidden;
+    for (size_t i = 0; i < n; i++)
+        combine(s, w, i, s->tokens[first + i + 1], rows + i * hidden);
+    project(s, w, n, rows);
 }
 
 static int show_drafts(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
@@ -73,4 +87,25 @@ int sl_mtp_run(sluice_session *s, size_t position, size_t n,
         s->mtp_length = end;
     }
     return status;
+}
+
+int sl_mtp_step(sluice_session *lead, sluice_session *const *sessions, const int32_t *tokens,
+                size_t n, struct sluice_err *err)
+{
+    const struct sl_config *c = &lead->engine->weights->config;
+    const struct sl_layer_weights *w = &lead->engine->weights->layers[c->layers];
+    struct sl_place place[SLUICE_BATCH_MAX];
+    size_t rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        sluice_session *s = sessions[i];
+        if (s->mtp_length == s->length)
+            continue;
+        combine(lead, w, rows, tokens[i], s->mtp_last);
+        place[rows++] = (struct sl_place){&s->caches[c->layers], s->mtp_length, &s->owner};
+    }
+    if (rows == 0)
+        return 0;
+    project(lead, w, rows, lead->hidden);
+    return sl_layer_run_at(&lead->ws, w, &(struct sl_places){.each = place}, c->layers, rows,
+                           lead->hidden, err);
 }

@@ -30,32 +30,38 @@ static enum sl_cache cache_type(enum sluice_cache_type wanted, bool exact)
     return exact ? SL_CACHE_F32 : SL_CACHE_INT8;
 }
 
-/* Everything the session owns; runs in both passes of the arena. */
-static void take_memory(sluice_session *s, const struct sl_workspace_opts *opts)
+/* What a session is made of. */
+struct opening {
+    struct sl_workspace_opts workspace;
+    struct sl_arena scratch; /* in its passes, as the session's own arena */
+};
+
+/* Everything the session takes; runs in both passes of the arenas. */
+static void take_memory(sluice_session *s, struct opening *o)
 {
-    const struct sl_config *c = opts->config;
-    struct sl_arena *a = &s->arena;
+    const struct sl_config *c = o->workspace.config;
+    struct sl_arena *own = &s->arena, *scratch = &o->scratch;
     size_t n = s->chunk, hidden = c->hidden, before = s->has_mtp ? 1 : 0;
-    sl_workspace_take(&s->ws, a, opts);
-    s->tokens = sl_arena_take(a, s->capacity, sizeof *s->tokens);
-    float *stream = sl_arena_take(a, (before + s->span) * hidden, sizeof(float));
+    sl_workspace_take(&s->ws, own, scratch, &o->workspace);
+    s->tokens = sl_arena_take(own, s->capacity, sizeof *s->tokens);
+    float *stream = sl_arena_take(scratch, (before + s->span) * hidden, sizeof(float));
     s->hidden = stream ? stream + before * hidden : NULL;
-    s->final = sl_arena_take(a, n * hidden, sizeof(float));
-    s->logits = sl_arena_take(a, c->vocab, sizeof(float));
-    s->rows = sl_arena_take(a, (size_t)SL_LOGIT_ROWS * c->vocab, sizeof(float));
-    sl_codes_take(&s->head_codes, a, n, hidden);
-    s->candidates = sl_arena_take(a, c->vocab, sizeof *s->candidates);
+    s->final = sl_arena_take(scratch, n * hidden, sizeof(float));
+    s->logits = sl_arena_take(own, c->vocab, sizeof(float));
+    s->rows = sl_arena_take(scratch, (size_t)SL_LOGIT_ROWS * c->vocab, sizeof(float));
+    sl_codes_take(&s->head_codes, scratch, n, hidden);
+    s->candidates = sl_arena_take(scratch, c->vocab, sizeof *s->candidates);
     if (s->multiplier)
-        sl_onednn_take(s->multiplier, a);
+        sl_onednn_take(s->multiplier, scratch);
     if (s->has_mtp) {
-        s->mtp_last = sl_arena_take(a, hidden, sizeof(float));
-        s->mtp_input = sl_arena_take(a, n * 2 * hidden, sizeof(float));
-        sl_codes_take(&s->mtp_codes, a, n, 2 * hidden);
+        s->mtp_last = sl_arena_take(own, hidden, sizeof(float));
+        s->mtp_input = sl_arena_take(scratch, n * 2 * hidden, sizeof(float));
+        sl_codes_take(&s->mtp_codes, scratch, n, 2 * hidden);
     }
-    size_t start = a->used;
+    size_t start = own->used;
     for (uint32_t i = 0; i < s->n_layers; i++)
-        sl_cache_take(&s->caches[i], a, c, opts->types, s->capacity);
-    s->stats.kv_bytes = a->used - start;
+        sl_cache_take(&s->caches[i], own, c, o->workspace.types, s->capacity);
+    s->stats.kv_bytes = own->used - start;
 }
 
 static int check_opts(const struct sluice_session_opts *opts, const struct sl_config *c,
@@ -108,11 +114,12 @@ static bool wants_floats(const sluice_engine *engine)
 }
 
 /* The counting pass. */
-static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_workspace_opts *w,
+static int count_memory(sluice_session *s, const struct sl_sizing *z, struct opening *o,
                         struct sluice_err *err)
 {
     const struct sl_config *c = z->config;
     const struct sluice_session_opts *opts = z->session;
+    struct sl_workspace_opts *w = &o->workspace;
     int status = check_opts(opts, c, err);
     if (status < 0)
         return status;
@@ -138,62 +145,98 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct sl_
         status = sl_onednn_open_packed(&s->multiplier, c, s->chunk, &w->compute, err);
     w->compute.multiplier = s->multiplier;
     if (status == 0)
-        take_memory(s, w);
+        take_memory(s, o);
     return status;
+}
+
+/* Adds up what Z->sessions of them take, whose sizes are counted; false: more than 2^64 bytes. */
+static bool add_up(struct sl_session_size *size, const sluice_session *s,
+                   const struct sl_arena *scratch, const struct sl_sizing *z)
+{
+    size_t kv = s->stats.kv_bytes, n = sl_max(z->sessions, 1), caches, others, sum;
+    if (s->arena.overflow || scratch->overflow || !sl_mul(kv, n, &caches) ||
+        !sl_mul(s->arena.used - kv, n, &others) || !sl_add(others, scratch->used, &sum))
+        return false;
+    *size = (struct sl_session_size){
+        .kv_bytes = caches,
+        .scratch_bytes = sum,
+        .sessions = (uint32_t)n,
+        .context = s->capacity,
+        .chunk = s->chunk,
+        .span = s->span,
+        .kv_row_bytes = s->caches[0].kv.latent_stride + s->caches[0].kv.tail_stride,
+    };
+    return true;
 }
 
 int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *sizing,
                        struct sluice_err *err)
 {
-    struct sl_workspace_opts workspace = {.compute.team = sl_team_make(sizing->threads)};
+    struct opening o = {.workspace.compute.team = sl_team_make(sizing->threads)};
     sluice_session s = {0};
-    int status = count_memory(&s, sizing, &workspace, err);
+    int status = count_memory(&s, sizing, &o, err);
     *size = (struct sl_session_size){0};
-    if (status == 0 && s.arena.overflow)
+    if (status == 0 && !add_up(size, &s, &o.scratch, sizing))
         status = sl_fail(err, SLUICE_ENOMEM,
-                         "a session of %zu tokens would need more than 2^64 "
-                         "bytes",
-                         s.capacity);
-    if (status == 0) {
-        enum sl_cache index = workspace.types.index;
-        size->kv_bytes = s.stats.kv_bytes;
-        size->scratch_bytes = s.arena.used - s.stats.kv_bytes;
-        size->context = s.capacity;
-        size->chunk = s.chunk;
-        size->span = s.span;
-        size->kv_row_bytes = s.caches[0].kv.latent_stride + s.caches[0].kv.tail_stride;
-        size->key_panel_bytes = index ? sl_key_panel_bytes(index, sizing->config->index_dim) : 0;
-    }
+                         "sessions of %zu tokens would need more than 2^64 bytes", s.capacity);
+    enum sl_cache index = o.workspace.types.index;
+    if (status == 0 && index)
+        size->key_panel_bytes = sl_key_panel_bytes(index, sizing->config->index_dim);
     sl_onednn_close(&s.multiplier);
     free(s.caches);
     return status;
+}
+
+/* What the session takes of its own, and scratch where the engine has none that would do. */
+static int ask_grant(const sluice_session *s, const struct sl_arena *scratch,
+                     struct sluice_err *err)
+{
+    size_t size = s->arena.used;
+    if (s->arena.overflow || scratch->overflow)
+        return 0; /* allocating says what is wrong */
+    if (!sl_workbench_find(s->engine, scratch) && !sl_add(size, scratch->used, &size))
+        size = SIZE_MAX;
+    return sl_engine_grant(s->engine, size, s->stats.kv_bytes, err);
+}
+
+static int allocate(sluice_session *s, struct opening *o, struct sluice_err *err)
+{
+    int status = sl_arena_allocate(&s->arena, "session (caches and tables)", err);
+    if (status < 0)
+        return status;
+    s->engine->session_bytes += s->arena.size;
+    if ((status = sl_workbench_enter(&s->bench, s->engine, &o->scratch, err)) < 0)
+        return status;
+    o->scratch = s->bench->arena;
+    o->scratch.used = 0;
+    take_memory(s, o);
+    return 0;
 }
 
 int sluice_session_open(sluice_session **session, sluice_engine *engine,
                         const struct sluice_session_opts *opts, struct sluice_err *err)
 {
     static const struct sluice_session_opts defaults = {0};
-    struct sl_workspace_opts workspace = {.compute = engine->compute, .experts = engine->experts};
+    struct opening o = {.workspace = {.compute = engine->compute, .experts = engine->experts}};
     struct sl_sizing sizing = sizing_of(engine, opts ? opts : &defaults);
     sluice_session *s = *session = calloc(1, sizeof *s);
     if (!s)
         return sl_fail_nomem(err, "session", sizeof *s);
     s->engine = engine;
-    workspace.floats = wants_floats(engine);
-    int status = count_memory(s, &sizing, &workspace, err);
-    if (status == 0 && !s->arena.overflow)
-        status = sl_engine_grant(engine, s->arena.used, s->stats.kv_bytes, err);
+    o.workspace.floats = wants_floats(engine);
+    int status = count_memory(s, &sizing, &o, err);
     if (status == 0)
-        status = sl_arena_allocate(&s->arena, "session (caches and scratch)", err);
+        status = ask_grant(s, &o.scratch, err);
+    if (status == 0)
+        status = allocate(s, &o, err);
     if (status < 0) {
         sluice_session_close(session);
         return status;
     }
-    engine->session_bytes += s->arena.size;
-    take_memory(s, &workspace);
     sl_workspace_init(&s->ws);
     s->ws.compute.meter = &s->meter;
     s->ws.cancelled = &s->cancelled;
+    s->ws.owner = &s->owner;
     s->alone = opts && opts->alone;
     sl_prefix_join(s);
     return 0;
@@ -206,7 +249,9 @@ void sluice_session_close(sluice_session **session)
         return;
     sl_prefix_leave(s);
     sl_onednn_close(&s->multiplier);
-    s->engine->session_bytes -= s->arena.size;
+    sl_workbench_leave(&s->bench, s->engine);
+    if (s->arena.base)
+        s->engine->session_bytes -= s->arena.size;
     sl_arena_free(&s->arena);
     free(s->caches);
     free(s);
@@ -215,7 +260,7 @@ void sluice_session_close(sluice_session **session)
 
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
 {
-    s->ws.hooks = s->ws.attention.hooks = hooks;
+    s->owner.hooks = hooks;
     s->alone = s->alone || hooks->route || hooks->select; /* which may change what is computed */
 }
 
@@ -491,8 +536,8 @@ void sluice_session_cancel(sluice_session *s)
 void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
 {
     *stats = s->stats;
-    stats->expert_uses = s->ws.moe.expert_uses;
-    stats->sparse_queries = s->ws.attention.sparse_queries;
+    stats->expert_uses = s->owner.expert_uses;
+    stats->sparse_queries = s->owner.sparse_queries;
     stats->multiplier = s->multiplier ? s->multiplier->name : "kernels";
     stats->multiplier_products = s->multiplier ? s->multiplier->products : 0;
     memcpy(stats->part_bytes, s->meter.bytes, sizeof stats->part_bytes);

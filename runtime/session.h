@@ -8,13 +8,17 @@
 #include "runtime/engine.h"
 #include "runtime/layer.h"
 #include "runtime/sample/sample.h"
+#include "runtime/workbench.h"
 
 enum { SL_LOGIT_ROWS = 8 }; /* rows of logits computed together */
 
+/* s: scratch, which other sessions overwrite between two calls. */
 struct sluice_session {
     sluice_engine *engine;
-    struct sl_arena arena; /* all pointers below, but for `caches` and `multiplier` */
+    struct sl_arena arena;      /* what lasts: caches, tokens, logits, tables */
+    struct sl_workbench *bench; /* the scratch */
     struct sl_workspace ws;
+    struct sl_owner owner;            /* of its tokens, as layers see it */
     struct sl_multiplier *multiplier; /* NULL: the kernels only */
     struct sl_layer_cache *caches;    /* [n_layers] */
     uint32_t n_layers;                /* with the MTP layer, if that is loaded */
@@ -27,19 +31,19 @@ struct sluice_session {
 
     int32_t *tokens; /* [capacity]: what the caches hold */
     size_t length;
-    bool have_logits;           /* `logits` belongs to tokens[length − 1] */
-    float *hidden;              /* [span][hidden]: the residual stream; with MTP, after a row */
-    float *final;               /* [chunk][hidden]: after the final norm */
-    float *logits;              /* [vocab] */
-    float *rows;                /* [SL_LOGIT_ROWS][vocab], for callbacks */
-    struct sl_codes head_codes; /* [chunk] */
-    struct sl_candidate *candidates; /* [vocab] */
+    bool have_logits;                /* `logits` belongs to tokens[length − 1] */
+    float *hidden;                   /* s: [span][hidden]: residual stream; with MTP, after a row */
+    float *final;                    /* s: [chunk][hidden]: after the final norm */
+    float *logits;                   /* [vocab] */
+    float *rows;                     /* s: [SL_LOGIT_ROWS][vocab], for callbacks */
+    struct sl_codes head_codes;      /* s: [chunk] */
+    struct sl_candidate *candidates; /* s: [vocab] */
 
     /* MTP: position i combines the final hidden state of token i with token i + 1. */
-    size_t mtp_length; /* positions in the MTP layer's caches */
-    float *mtp_last;   /* [hidden]: residual stream of token length − 1 */
-    float *mtp_input;  /* [chunk][2 · hidden] */
-    struct sl_codes mtp_codes;
+    size_t mtp_length;         /* positions in the MTP layer's caches */
+    float *mtp_last;           /* [hidden]: residual stream of token length − 1 */
+    float *mtp_input;          /* s: [chunk][2 · hidden] */
+    struct sl_codes mtp_codes; /* s: [chunk] */
 
     bool alone;                /* neither takes rows from other sessions nor gives any */
     sluice_session *next_open; /* of the engine's list */
@@ -119,5 +123,12 @@ int sl_head_show(sluice_session *s, const float *final, size_t position, size_t 
  */
 int sl_mtp_run(sluice_session *s, size_t position, size_t n,
                const struct sluice_sync_callbacks *callbacks, struct sluice_err *err);
+
+/*
+ * The same in the scratch of LEAD for N ≤ SLUICE_BATCH_MAX sessions, each of which is to get one of
+ * TOKENS, before the main layers run; mtp_length and mtp_last are left as they are.
+ */
+int sl_mtp_step(sluice_session *lead, sluice_session *const *sessions, const int32_t *tokens,
+                size_t n, struct sluice_err *err);
 
 #endif

@@ -21,8 +21,8 @@
  * message in the caller's `struct sluice_err` (which may be NULL).  Nothing here calls exit() or
  * abort(), and nothing writes to stdout or stderr (only the OpenMP runtime ends the process when
  * the system refuses it a thread).  Handles are not thread-safe, except sluice_session_cancel().
- * Sessions of one engine share its threads: run one at a time.  A container's files must not be
- * changed while an engine has them open.
+ * Sessions of one engine share its threads and scratch: run one at a time, or several in one call,
+ * sluice_sessions_step().  A container's files must not be changed while an engine has them open.
  */
 #ifndef SLUICE_H
 #define SLUICE_H
@@ -105,6 +105,7 @@ struct sluice_engine_opts {
     uint64_t memory;
     /* The session that memory is kept for, at most the model's own context; NULL: a default one. */
     const struct sluice_session_opts *session;
+    unsigned sessions; /* for how many of them at a time; 0: 1 */
     /* A file that sluice_engine_save_usage() wrote: experts that were hot are read at once.  NULL:
      * none; one that does not exist is fine. */
     const char *usage;
@@ -117,14 +118,15 @@ struct sluice_memory_plan {
     uint64_t limit;    /* what may be used; UINT64_MAX: the system does not tell */
     uint64_t need;     /* the least with which it could be opened */
     uint64_t resident; /* weights that every token needs */
-    uint64_t kv;       /* the session's caches … */
-    uint64_t scratch;  /* … and the rest of it */
+    uint64_t kv;       /* the sessions' caches … */
+    uint64_t scratch;  /* … and the rest of them: most of it they share */
     uint64_t staging;  /* blocks that experts pass through */
     uint64_t experts; /* experts that are held: slots × MoE layers × block, or the mapped files */
     uint64_t block;   /* one expert; 0: the model has none */
-    size_t context;   /* tokens of the session, … */
-    size_t chunk;     /* … computed at a time, … */
-    size_t span;      /* … and for which an expert is read once */
+    uint32_t sessions;
+    size_t context; /* tokens of a session, … */
+    size_t chunk;   /* … computed at a time, … */
+    size_t span;    /* … and for which an expert is read once */
     uint32_t moe_layers;
     uint32_t experts_per_layer;
     uint32_t experts_used;     /* per token and layer */
@@ -270,8 +272,9 @@ struct sluice_session_opts {
 
 /*
  * Reserves all memory the session will ever need; pages of the caches come into use with the tokens
- * that fill them.  OPTS may be NULL.  SLUICE_ENOMEM when the engine's limit has no room for it
- * beside weights, experts and open sessions: an engine is opened for the session it is to have.
+ * that fill them.  Sessions of an engine share scratch: a further one takes little beside its
+ * caches.  OPTS may be NULL.  SLUICE_ENOMEM when the engine's limit has no room for it beside
+ * weights, experts and open sessions: an engine is opened for the sessions it is to have.
  */
 SLUICE_API int sluice_session_open(sluice_session **session, sluice_engine *engine,
                                    const struct sluice_session_opts *opts, struct sluice_err *err);
@@ -307,6 +310,19 @@ SLUICE_API int sluice_session_sync(sluice_session *session, const int32_t *token
 
 /* Appends one token and computes its logits. */
 SLUICE_API int sluice_session_step(sluice_session *session, int32_t token, struct sluice_err *err);
+
+#define SLUICE_BATCH_MAX 8
+
+/*
+ * Appends TOKENS[i] to SESSIONS[i] and computes the logits of each, 1 ≤ n ≤ SLUICE_BATCH_MAX: what
+ * sluice_session_step() would do for one after the other, to the bit; but weights are gone over,
+ * and experts read, once for all.  The sessions are different ones of one engine, with the same
+ * types of caches and the same `dense`.  Contexts may differ; the session with the largest one has
+ * to have a chunk of N tokens or more.  A step that fails, or that is cancelled by any of the
+ * sessions, changes none of them: their logits stay at hand.
+ */
+SLUICE_API int sluice_sessions_step(sluice_session *const *sessions, const int32_t *tokens,
+                                    size_t n, struct sluice_err *err);
 
 /*
  * Logits after the last token: float[vocab], owned by the session.  NULL while the session is
@@ -368,10 +384,12 @@ SLUICE_API int32_t sluice_session_sample(sluice_session *session,
 SLUICE_API int sluice_session_fill(sluice_session *session, const int32_t *tokens, size_t n,
                                    struct sluice_err *err);
 
-/* How a layer's routed experts were brought and computed, in one pass over some tokens. */
+/* How a layer's routed experts were brought and computed, in one pass over some tokens.  In a step
+ * of several sessions, each of them hears. */
 struct sluice_expert_event {
     int32_t layer;
-    size_t position, tokens; /* of the pass: its first token, and how many */
+    /* The first token of the pass, or the one of the session that hears; and how many. */
+    size_t position, tokens;
     /* Experts in memory; that had to be read; and whose read had begun before, by a guess. */
     uint32_t hits, misses, ahead;
     uint64_t bytes;  /* read since the router's choice */
@@ -402,8 +420,9 @@ SLUICE_API void sluice_session_observe(sluice_session *session,
                                        const struct sluice_observer *observer);
 
 /*
- * Stops the running sync or step soon, within a chunk of a layer or the read of an expert, or else
- * the next one.  May be called from any thread or signal handler.
+ * Stops the running sync or step soon, within a chunk of a layer or the read of an expert (a step
+ * of several sessions: within a layer), or else the next one.  May be called from any thread or
+ * signal handler.
  */
 SLUICE_API void sluice_session_cancel(sluice_session *session);
 
@@ -422,6 +441,7 @@ enum sluice_part {
     SLUICE_PARTS
 };
 
+/* A step of several sessions counts for each of them in full: its seconds and bytes, too. */
 struct sluice_stats {
     uint64_t prefill_tokens; /* computed by sync */
     uint64_t decode_tokens;  /* computed by step */

@@ -18,7 +18,7 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
-    tests/model/test_dense tests/model/test_memory \
+    tests/model/test_dense tests/model/test_memory tests/model/test_batch \
     tests/model/test_snapshot tests/model/test_snapshot_damage tests/model/test_prefix
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
@@ -282,6 +282,10 @@ tests_model_test_snapshot_damage_SOURCES = tests/model/test_snapshot_damage.c $(
     $(scratch)
 tests_model_test_snapshot_damage_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_snapshot_damage_LDADD = $(model_libs)
+
+tests_model_test_batch_SOURCES = tests/model/test_batch.c $(model_harness) $(scratch)
+tests_model_test_batch_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_batch_LDADD = $(model_libs)
 
 tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
 tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)

@@ -43,6 +43,41 @@ struct sl_hooks {
     void (*hidden)(void *user, unsigned layer, size_t position, size_t n, const float *hidden);
 };
 
+/* ---- places --------------------------------------------------------------------------------- */
+
+/* Whose tokens they are: who hears of them, and what is counted. */
+struct sl_owner {
+    const struct sl_hooks *hooks; /* or NULL */
+    uint64_t sparse_queries;      /* (layer, query) pairs that used a selection */
+    uint64_t expert_uses;         /* experts that a token was routed to */
+};
+
+/* Where a token belongs. */
+struct sl_place {
+    struct sl_layer_cache *cache;
+    size_t position;
+    struct sl_owner *owner; /* or NULL */
+};
+
+/* Of the tokens of a call: consecutive ones from `first` on, or EACH has its own, in a cache of its
+ * own. */
+struct sl_places {
+    struct sl_place first;
+    const struct sl_place *each; /* or NULL */
+};
+
+static inline struct sl_place sl_place_of(const struct sl_places *p, size_t t)
+{
+    return p->each ? p->each[t]
+                   : (struct sl_place){p->first.cache, p->first.position + t, p->first.owner};
+}
+
+/* The places from token T on. */
+static inline struct sl_places sl_places_from(const struct sl_places *p, size_t t)
+{
+    return (struct sl_places){sl_place_of(p, t), p->each ? p->each + t : NULL};
+}
+
 /* ---- attention ------------------------------------------------------------------------------ */
 
 enum { SL_QUERY_TILE = 8 }; /* queries scored together */
@@ -62,16 +97,14 @@ struct sl_choice {
 struct sl_attention {
     const struct sl_config *config;
     const struct sl_compute *compute;
-    const struct sl_hooks *hooks; /* or NULL */
     struct sl_cache_types types;
     size_t chunk;    /* most tokens per call */
     size_t capacity; /* tokens of a cache */
     float softmax_scale;
-    float rope_factor;       /* on cosine and sine */
-    float *frequency;        /* [rope/2] */
-    float *cosine, *sine;    /* [chunk][rope/2]: of positions */
-    size_t turned, n_turned; /* [turned, turned + n_turned) */
-    uint64_t sparse_queries; /* counts queries that used a selection */
+    float rope_factor;    /* on cosine and sine */
+    float *frequency;     /* [rope/2] */
+    float *cosine, *sine; /* [chunk][rope/2] */
+    size_t *turned;       /* [chunk]: the position that these are of, plus 1; 0: none yet */
 
     struct sl_codes x_codes; /* the normed input */
     float *q_a;              /* [chunk][q_lora] */
@@ -109,12 +142,12 @@ void sl_attention_take_scratch(struct sl_attention *a, struct sl_arena *arena);
 void sl_attention_init(struct sl_attention *a);
 
 /*
- * out[n][hidden] = attention of layer LAYER over x[n][hidden], the normed hidden states of
- * positions [position, position + n), n ≤ chunk.  Writes these positions into CACHE, which must
- * hold all earlier ones.
+ * out[n][hidden] = attention of layer LAYER over x[n][hidden], the normed hidden states of the
+ * tokens at PLACES, n ≤ chunk.  Writes these positions into their caches, which must hold all
+ * earlier ones.  A cache may have no index keys where it is too small for a selection.
  */
 void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
-                      struct sl_layer_cache *cache, unsigned layer, const float *x, size_t position,
-                      size_t n, float *out);
+                      const struct sl_places *places, unsigned layer, const float *x, size_t n,
+                      float *out);
 
 #endif

@@ -9,11 +9,10 @@
 struct sl_attention_call {
     struct sl_attention *a;
     const struct sl_layer_weights *w;
-    struct sl_layer_cache *cache;
+    struct sl_places places;
     unsigned layer;
-    size_t position; /* of the first token */
-    size_t n;        /* tokens */
-    const float *x;  /* [n][hidden] */
+    size_t n;       /* tokens */
+    const float *x; /* [n][hidden] */
 };
 
 /* True when the query at POSITION attends to a selection. */
@@ -30,19 +29,19 @@ void sl_index_select(const struct sl_attention_call *call);
 
 enum { SL_ITEM_KEYS = 1024 }; /* keys that one item of scoring goes over: a multiple of 16 */
 
-/* Consecutive queries at work. */
+/* Queries at work. */
 struct sl_query_tile {
     const struct sl_attention_call *call;
-    size_t first;  /* token of the chunk */
-    size_t n;      /* ≤ SL_QUERY_TILE */
-    size_t items;  /* pieces of SL_ITEM_KEYS keys that the last query sees */
-    size_t groups; /* groups of scores of each item, or 0 */
+    size_t n;
+    size_t token[SL_QUERY_TILE]; /* [n]: of the call, ascending */
+    size_t items;                /* pieces of SL_ITEM_KEYS keys, as many as a query sees at most */
+    size_t groups;               /* groups of scores of each item, or 0 */
 };
 
 /* Keys that query I of the tile sees. */
 static inline size_t sl_visible(const struct sl_query_tile *tile, size_t i)
 {
-    return tile->call->position + tile->first + i + 1;
+    return sl_place_of(&tile->call->places, tile->token[i]).position + 1;
 }
 
 /* Into how many groups to divide the scores of each of a query's ITEMS items; 0: not worth it. */

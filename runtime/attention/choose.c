@@ -41,7 +41,7 @@ void sl_choice_take(struct sl_attention *a, struct sl_arena *arena)
 static uint32_t *chosen(const struct sl_query_tile *tile, size_t i)
 {
     const struct sl_attention *a = tile->call->a;
-    return a->selected + (tile->first + i) * a->config->index_topk;
+    return a->selected + tile->token[i] * a->config->index_topk;
 }
 
 /* ---- phase: the bar ------------------------------------------------------------------------- */

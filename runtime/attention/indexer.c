@@ -28,12 +28,13 @@ static void transform(const struct sl_attention *a, size_t t, float *v)
 void sl_index_put_key(const struct sl_attention_call *call, size_t t)
 {
     const struct sl_attention *a = call->a;
+    const struct sl_place place = sl_place_of(&call->places, t);
     uint32_t dim = a->config->index_dim;
     float *key = a->index_key + t * dim;
     a->compute->ops->layernorm(key, call->w->vector[SL_INDEX_K_NORM],
                                call->w->vector[SL_INDEX_K_BIAS], SL_INDEX_NORM_EPS, dim, key);
     transform(a, t, key);
-    a->compute->ops->index_store(a->types.index, key, dim, call->cache->keys, call->position + t);
+    a->compute->ops->index_store(a->types.index, key, dim, place.cache->keys, place.position);
 }
 
 /* Rotates token T's index queries and folds every constant into its head weights. */
@@ -57,7 +58,7 @@ static void prepare_work(void *arg, size_t begin, size_t end, unsigned thread)
     const struct sl_attention_call *call = arg;
     (void)thread;
     for (size_t t = begin; t < end; t++)
-        if (sl_is_sparse(call->a, call->position + t))
+        if (sl_is_sparse(call->a, sl_place_of(&call->places, t).position))
             prepare_query(call->a, t);
 }
 
@@ -66,7 +67,8 @@ static void score_keys(const struct sl_query_tile *tile, size_t i, size_t s0, si
 {
     const struct sl_attention *a = tile->call->a;
     const struct sl_config *c = a->config;
-    size_t t = tile->first + i, item = s0 / SL_ITEM_KEYS;
+    size_t t = tile->token[i], item = s0 / SL_ITEM_KEYS;
+    const uint8_t *keys = sl_place_of(&tile->call->places, t).cache->keys;
     float *score = a->choice.score + i * a->choice.stride;
     const struct sl_index_query query = {
         .q = a->index_q_codes + t * c->index_heads * c->index_dim,
@@ -75,7 +77,7 @@ static void score_keys(const struct sl_query_tile *tile, size_t i, size_t s0, si
         .heads = c->index_heads,
         .dim = c->index_dim,
     };
-    a->compute->ops->index_score(a->types.index, &query, tile->call->cache->keys, s0, s1, score);
+    a->compute->ops->index_score(a->types.index, &query, keys, s0, s1, score);
     a->compute->ops->group_max(score + s0, s1 - s0, tile->groups,
                                a->choice.largest + i * a->choice.most_groups + item * tile->groups);
 }
@@ -91,33 +93,57 @@ static void score_work(void *arg, size_t begin, size_t end, unsigned thread)
     }
 }
 
-static void select_tile(const struct sl_attention_call *call, size_t first, size_t n)
+/* Key panels that the tile goes over. */
+static size_t count_panels(const struct sl_query_tile *tile)
 {
-    const struct sl_attention *a = call->a;
-    struct sl_query_tile tile = {.call = call, .first = first, .n = n};
-    size_t keys = sl_visible(&tile, n - 1), panels = sl_ceil_div(keys, SL_KEY_PANEL);
-    tile.items = sl_ceil_div(keys, SL_ITEM_KEYS);
-    tile.groups = sl_choice_groups(a, tile.items);
-    sl_team_run(&a->compute->team, n * tile.items, 1, score_work, &tile);
+    size_t panels = 0;
+    for (size_t i = 0; i < tile->n; i++)
+        if (tile->call->places.each || i + 1 == tile->n) /* the last sees what the others see */
+            panels += sl_ceil_div(sl_visible(tile, i), SL_KEY_PANEL);
+    return panels;
+}
+
+static void select_tile(struct sl_query_tile *tile)
+{
+    const struct sl_attention *a = tile->call->a;
+    size_t keys = 0;
+    for (size_t i = 0; i < tile->n; i++)
+        keys = sl_max(keys, sl_visible(tile, i));
+    tile->items = sl_ceil_div(keys, SL_ITEM_KEYS);
+    tile->groups = sl_choice_groups(a, tile->items);
+    sl_team_run(&a->compute->team, tile->n * tile->items, 1, score_work, tile);
     sl_meter_bytes(a->compute->meter,
-                   panels * sl_key_panel_bytes(a->types.index, a->config->index_dim));
+                   count_panels(tile) * sl_key_panel_bytes(a->types.index, a->config->index_dim));
     sl_meter_lap(a->compute->meter, SLUICE_PART_INDEXER);
-    sl_choose(&tile);
+    sl_choose(tile);
     sl_meter_lap(a->compute->meter, SLUICE_PART_TOPK);
+}
+
+static void tell_selection(const struct sl_attention_call *call, size_t t)
+{
+    const struct sl_place place = sl_place_of(&call->places, t);
+    size_t topk = call->a->config->index_topk;
+    if (!place.owner)
+        return;
+    place.owner->sparse_queries++;
+    if (place.owner->hooks && place.owner->hooks->select)
+        place.owner->hooks->select(place.owner->hooks->user, call->layer, place.position,
+                                   call->a->selected + t * topk, topk);
 }
 
 void sl_index_select(const struct sl_attention_call *call)
 {
-    struct sl_attention *a = call->a;
-    size_t topk = a->config->index_topk;
-    size_t first = topk > call->position ? topk - call->position : 0; /* first sparse token */
-    sl_team_run(&a->compute->team, call->n, 1, prepare_work, (void *)(uintptr_t)call);
-    for (size_t t = first; t < call->n; t += SL_QUERY_TILE)
-        select_tile(call, t, sl_min(SL_QUERY_TILE, call->n - t));
-    for (size_t t = first; t < call->n; t++) {
-        a->sparse_queries++;
-        if (a->hooks && a->hooks->select)
-            a->hooks->select(a->hooks->user, call->layer, call->position + t,
-                             a->selected + t * topk, topk);
+    sl_team_run(&call->a->compute->team, call->n, 1, prepare_work, (void *)(uintptr_t)call);
+    struct sl_query_tile tile = {.call = call};
+    for (size_t t = 0; t < call->n; t++) {
+        if (sl_is_sparse(call->a, sl_place_of(&call->places, t).position))
+            tile.token[tile.n++] = t;
+        if (tile.n == SL_QUERY_TILE || (tile.n > 0 && t + 1 == call->n)) {
+            select_tile(&tile);
+            tile.n = 0;
+        }
     }
+    for (size_t t = 0; t < call->n; t++)
+        if (sl_is_sparse(call->a, sl_place_of(&call->places, t).position))
+            tell_selection(call, t);
 }

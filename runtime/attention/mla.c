@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One layer's attention over a chunk, phase by phase:
+ * One layer's attention over a chunk of one cache's tokens, or a token of each of several caches,
+ * phase by phase:
  *   x → q_a, kv_a, index key and weights  |  norms, rope, caches  |  q_b, index queries
  *   |  selection  |  absorb (k_up)  |  attend  |  v_up  |  o
  * The absorbed form: a head's query goes through k_upᵀ into latent space, attends there, and its
@@ -79,6 +80,7 @@ void sl_attention_take_tables(struct sl_attention *a, struct sl_arena *arena)
     a->frequency = sl_arena_take(arena, pairs, sizeof(float));
     a->cosine = sl_arena_take(arena, a->chunk * pairs, sizeof(float));
     a->sine = sl_arena_take(arena, a->chunk * pairs, sizeof(float));
+    a->turned = sl_arena_take(arena, a->chunk, sizeof *a->turned);
 }
 
 void sl_attention_take_scratch(struct sl_attention *a, struct sl_arena *arena)
@@ -110,24 +112,25 @@ void sl_attention_init(struct sl_attention *a)
     a->rope_factor = sl_rope_frequencies(a->config, a->frequency);
 }
 
-/* Prepares the rotation of positions [position, position + n), unless it is at hand: layers take
- * turns over the same positions. */
-static void turn_to(struct sl_attention *a, size_t position, size_t n)
+/* Prepares the rotation of N positions, unless it is at hand: layers take turns over the same
+ * ones. */
+static void turn_to(struct sl_attention *a, const struct sl_places *places, size_t n)
 {
     size_t pairs = a->config->rope / 2;
-    if (a->turned == position && a->n_turned >= n)
-        return;
-    a->turned = position;
-    a->n_turned = n;
-    for (size_t t = 0; t < n; t++)
+    for (size_t t = 0; t < n; t++) {
+        size_t position = sl_place_of(places, t).position;
+        if (a->turned[t] == position + 1)
+            continue;
+        a->turned[t] = position + 1;
         for (size_t i = 0; i < pairs; i++) {
             /* The reference rounds the angle to float before taking sine and cosine. */
-            float angle = (float)(position + t) * a->frequency[i];
+            float angle = (float)position * a->frequency[i];
             float *sine = &a->sine[t * pairs + i], *cosine = &a->cosine[t * pairs + i];
             sl_sincosf(angle, sine, cosine);
             *sine *= a->rope_factor;
             *cosine *= a->rope_factor;
         }
+    }
 }
 
 /* ---- phase: projections of x ---------------------------------------------------------------- */
@@ -178,6 +181,7 @@ static void store_token(const struct sl_attention_call *call, size_t t)
     struct sl_attention *a = call->a;
     const struct sl_config *c = a->config;
     const struct sl_ops *ops = a->compute->ops;
+    const struct sl_place place = sl_place_of(&call->places, t);
     size_t pairs = c->rope / 2;
     float *q_a = a->q_a + t * c->q_lora, *latent = a->kv_a + t * (c->kv_lora + c->rope);
     float *rope = latent + c->kv_lora;
@@ -185,8 +189,8 @@ static void store_token(const struct sl_attention_call *call, size_t t)
     sl_codes_put(&a->q_a_codes, ops, t, 0, q_a, c->q_lora);
     ops->rmsnorm(latent, call->w->vector[SL_KV_A_NORM], c->rms_eps, c->kv_lora, latent);
     ops->rope_interleaved(rope, a->cosine + t * pairs, a->sine + t * pairs, pairs);
-    ops->kv_store(&call->cache->kv, call->position + t, latent, rope);
-    if (a->types.index)
+    ops->kv_store(&place.cache->kv, place.position, latent, rope);
+    if (place.cache->keys)
         sl_index_put_key(call, t);
 }
 
@@ -200,12 +204,12 @@ static void store_work(void *arg, size_t begin, size_t end, unsigned thread)
 
 /* ---- phase: queries ------------------------------------------------------------------------- */
 
-static void project_queries(const struct sl_attention_call *call)
+/* SPARSE: some query attends to a selection. */
+static void project_queries(const struct sl_attention_call *call, bool sparse)
 {
     struct sl_attention *a = call->a;
     const struct sl_config *c = a->config;
     const struct sl_matrix *q_b = &call->w->matrix[SL_Q_B], *index = &call->w->matrix[SL_INDEX_Q];
-    bool sparse = sl_is_sparse(a, call->position + call->n - 1);
     struct sl_product products[2] = {
         {.w = q_b,
          .x = sl_acts_for(q_b, &a->q_a_codes, a->q_a, c->q_lora),
@@ -330,11 +334,12 @@ static void attend_group(const struct group *g, unsigned thread)
     const struct sl_attention_call *call = g->tile->call;
     struct sl_attention *a = call->a;
     const struct sl_ops *ops = a->compute->ops;
-    size_t t = g->tile->first + g->t, position = call->position + t;
+    size_t t = g->tile->first + g->t;
+    const struct sl_place place = sl_place_of(&call->places, t);
     size_t dim = a->config->kv_lora, heads = a->config->heads, i = g->t * heads + g->first;
-    bool sparse = sl_is_sparse(a, position);
+    bool sparse = sl_is_sparse(a, place.position);
     const uint32_t *keys = sparse ? a->selected + t * a->config->index_topk : NULL;
-    size_t n = sparse ? a->config->index_topk : position + 1;
+    size_t n = sparse ? a->config->index_topk : place.position + 1;
     float *block = a->block + (size_t)thread * heads * (dim + 2);
     void *scratch = a->attend_scratch + (size_t)thread * a->attend_bytes;
     const struct sl_queries queries = make_queries(g);
@@ -342,7 +347,7 @@ static void attend_group(const struct group *g, unsigned thread)
     const struct sl_attended all = {a->mixed + i * dim, a->softmax + 2 * i,
                                     a->softmax + 2 * i + g->heads};
     for (size_t s = 0; s < n; s += SL_ATTEND_BLOCK) {
-        ops->attend(&call->cache->kv, &queries, a->softmax_scale, keys ? keys + s : NULL, s,
+        ops->attend(&place.cache->kv, &queries, a->softmax_scale, keys ? keys + s : NULL, s,
                     sl_min(SL_ATTEND_BLOCK, n - s), s ? &next : &all, scratch);
         for (size_t h = 0; s > 0 && h < g->heads; h++)
             ops->attend_merge(all.out + h * dim, &all.max[h], &all.sum[h], next.out + h * dim,
@@ -381,14 +386,17 @@ static void attend(struct tile *tile)
     sl_team_run(&a->compute->team, tile->n * groups, 1, attend_work, tile);
 }
 
-/* Cache rows that the chunk went over; selections of its queries may overlap. */
+/* Cache rows that the call goes over; selections of a cache's queries may overlap. */
 static void count_rows(const struct sl_attention_call *call)
 {
     const struct sl_attention *a = call->a;
-    const struct sl_kv *kv = &call->cache->kv;
-    size_t visible = call->position + call->n, rows = visible;
-    if (sl_is_sparse(a, visible - 1))
-        rows = sl_min(visible, call->n * a->config->index_topk);
+    const struct sl_kv *kv = &sl_place_of(&call->places, 0).cache->kv;
+    size_t queries = call->places.each ? 1 : call->n, rows = 0; /* of a cache */
+    for (size_t t = queries; t <= call->n; t += queries) {
+        size_t visible = sl_place_of(&call->places, t - 1).position + 1;
+        bool sparse = sl_is_sparse(a, visible - 1);
+        rows += sparse ? sl_min(visible, queries * a->config->index_topk) : visible;
+    }
     sl_meter_bytes(a->compute->meter, rows * (kv->latent_stride + kv->tail_stride));
 }
 
@@ -456,17 +464,26 @@ static void project_out(const struct sl_attention_call *call, float *out)
     sl_multiply(a->compute, &product, 1);
 }
 
-void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
-                      struct sl_layer_cache *cache, unsigned layer, const float *x, size_t position,
-                      size_t n, float *out)
+static bool any_sparse(const struct sl_attention_call *call)
 {
-    struct sl_attention_call call = {a, w, cache, layer, position, n, x};
-    turn_to(a, position, n);
+    for (size_t t = 0; t < call->n; t++)
+        if (sl_is_sparse(call->a, sl_place_of(&call->places, t).position))
+            return true;
+    return false;
+}
+
+void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
+                      const struct sl_places *places, unsigned layer, const float *x, size_t n,
+                      float *out)
+{
+    struct sl_attention_call call = {a, w, *places, layer, n, x};
+    bool sparse = any_sparse(&call);
+    turn_to(a, places, n);
     project_x(&call);
     sl_team_run(&a->compute->team, n, 1, store_work, &call);
-    project_queries(&call);
+    project_queries(&call, sparse);
     sl_meter_lap(a->compute->meter, SLUICE_PART_PROJECTIONS);
-    if (sl_is_sparse(a, position + n - 1))
+    if (sparse)
         sl_index_select(&call);
     attend_tiles(&call);
     project_out(&call, out);

@@ -186,7 +186,6 @@ void sl_router_run(struct sl_moe *m, const struct sl_layer_weights *w, const flo
     sl_moe_encode(m, x, first, n);
     sl_multiply(m->compute, &product, 1);
     sl_team_run(&m->compute->team, n, 1, choose_work, &phase);
-    m->expert_uses += n * m->config->experts_used;
     sl_meter_lap(m->compute->meter, SLUICE_PART_ROUTER);
 }
 

@@ -45,7 +45,6 @@ struct sl_moe {
     size_t wave;                /* experts computed together; 0: the model has none */
     size_t chunk;               /* most tokens that the router or one network meets at a time, */
     size_t span;                /* and that a routed expert does */
-    uint64_t expert_uses;
 
     struct sl_codes x_codes;   /* [span]: the normed input */
     struct sl_ffn_scratch own; /* dense FFN and shared expert, chunk rows */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How fast a session of noise is saved, restored and taken over: session_rate CONTAINER TOKENS FILE.
- * Run by hand, on an otherwise idle machine; FILE is overwritten.
+ * How fast a session of noise is saved, restored and taken over: session_rate CONTAINER TOKENS
+ * FILE.  Run by hand, on an otherwise idle machine; FILE is overwritten.
  */
 #include <stdio.h>
 #include <stdlib.h>

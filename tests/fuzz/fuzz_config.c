@@ -82,7 +82,7 @@ static void check_memory(const struct sl_config *c, struct sl_cache_types types)
                                            .capacity = c->context};
     double scratch = 4.0 * CHUNK * c->heads * (1.0 * c->kv_lora + c->nope + c->rope + c->v_dim);
     double rows = (double)c->layers * c->context * (1.0 * c->kv_lora + 2.0 * c->rope);
-    sl_workspace_take(&ws, &arena, &opts);
+    sl_workspace_take(&ws, &arena, &arena, &opts);
     for (uint32_t layer = 0; layer < c->layers; layer++) {
         struct sl_layer_cache cache = {0};
         sl_cache_take(&cache, &arena, c, types, c->context);

@@ -147,7 +147,8 @@ static void check_call(struct indexer *x, size_t position, size_t n, enum kind k
     static const unsigned threads[] = {1, 2, 3, MOST_THREADS};
     static uint32_t best[CHUNK][KEYS];
     size_t topk = x->config.index_topk, first = topk > position ? topk - position : 0;
-    struct sl_attention_call call = {.a = &x->a, .cache = &x->cache, .position = position, .n = n};
+    struct sl_attention_call call = {
+        .a = &x->a, .places.first = {&x->cache, position, NULL}, .n = n};
     for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
         x->compute.team.threads = threads[i];
         fill_queries(x, n, kind);
