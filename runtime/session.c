@@ -237,6 +237,8 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     s->ws.compute.meter = &s->meter;
     s->ws.cancelled = &s->cancelled;
     s->ws.owner = &s->owner;
+    s->alone = opts && opts->alone;
+    sl_prefix_join(s);
     return 0;
 }
 
@@ -245,6 +247,7 @@ void sluice_session_close(sluice_session **session)
     sluice_session *s = *session;
     if (!s)
         return;
+    sl_prefix_leave(s);
     sl_onednn_close(&s->multiplier);
     sl_workbench_leave(&s->bench, s->engine);
     if (s->arena.base)
@@ -258,6 +261,7 @@ void sluice_session_close(sluice_session **session)
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
 {
     s->owner.hooks = hooks;
+    s->alone = s->alone || hooks->route || hooks->select; /* which may change what is computed */
 }
 
 /* The observer as a hook. */
@@ -459,6 +463,9 @@ int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
     if (callbacks && callbacks->draft && !s->has_mtp)
         return sl_fail(err, SLUICE_EARG, "drafts wanted, but the engine was opened without MTP");
     size_t first = keep_prefix(s, tokens, n);
+    if (first < n && !(callbacks && (callbacks->logits || callbacks->draft)))
+        first = sl_prefix_take(s, tokens, n);
+    s->stats.reused_tokens += first;
     if (first == n)
         return 0;
     status = extend(s, tokens, n, callbacks, err);

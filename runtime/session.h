@@ -45,6 +45,9 @@ struct sluice_session {
     float *mtp_input;          /* s: [chunk][2 · hidden] */
     struct sl_codes mtp_codes; /* s: [chunk] */
 
+    bool alone;                /* neither takes rows from other sessions nor gives any */
+    sluice_session *next_open; /* of the engine's list */
+
     atomic_int cancelled;
     struct sluice_stats stats;
     struct sl_meter meter;
@@ -79,6 +82,18 @@ struct sl_lap sl_span_lap(const sluice_session *s);
  * experts, which is done, with FIRST. */
 size_t sl_span_shorten(sluice_session *s, const struct sl_lap *start, const struct sl_lap *first,
                        size_t n);
+
+/* ---- prefix.c ------------------------------------------------------------------------------- */
+
+/* The engine's list of open sessions. */
+void sl_prefix_join(sluice_session *s);
+void sl_prefix_leave(sluice_session *s);
+
+/*
+ * Takes over from another session what S lacks of TOKENS[0..n), of which it holds the first
+ * s->length.  Returns how many it holds then: N only if the logits came with them.
+ */
+size_t sl_prefix_take(sluice_session *s, const int32_t *tokens, size_t n);
 
 /* ---- the rest ------------------------------------------------------------------------------- */
 

@@ -154,7 +154,8 @@ SLUICE_API int sluice_engine_open(sluice_engine **engine, const char *dir,
 
 /*
  * Remembers in the file PATH which experts were hot, for sluice_engine_opts.usage.  Where experts
- * are mapped nothing is written.  Nothing else in this library writes to a drive.
+ * are mapped nothing is written.  Besides this and sluice_session_save() nothing in this library
+ * writes to a drive.
  */
 SLUICE_API int sluice_engine_save_usage(const sluice_engine *engine, const char *path,
                                         struct sluice_err *err);
@@ -266,6 +267,7 @@ struct sluice_session_opts {
     enum sluice_cache_type index;      /* keys of the lightning indexer */
     int dense;                         /* non-zero: attend to every key, ignore the indexer */
     enum sluice_multiplier multiplier; /* SLUICE_EUNSUPPORTED where there is none */
+    int alone; /* non-zero: takes nothing over from other sessions, and gives nothing */
 };
 
 /*
@@ -296,6 +298,11 @@ struct sluice_sync_callbacks {
  * Makes the session hold exactly TOKENS[0..n): keeps the longest common prefix with what it
  * holds, forgets the rest, computes what is missing.  At least the last token is computed again
  * when its logits are not at hand.  n ≥ 1.
+ *
+ * If another session of the engine with the same types of caches, selection and multiplier holds
+ * more of the prefix, its rows are copied instead of computed, to the same bits; not if a callback
+ * wants logits, for which all new tokens are computed, and not from or to a session that is
+ * `alone`, was filled with noise, or had an observer of routes.
  */
 SLUICE_API int sluice_session_sync(sluice_session *session, const int32_t *tokens, size_t n,
                                    const struct sluice_sync_callbacks *callbacks,
@@ -325,6 +332,30 @@ SLUICE_API const float *sluice_session_logits(const sluice_session *session);
 
 /* Number of tokens held. */
 SLUICE_API size_t sluice_session_length(const sluice_session *session);
+
+/*
+ * Writes what the session holds to the file PATH: whole or not at all, in place of what was there.
+ * docs/session-file.md has the format.  PROGRESS (NULL: none) hears of bytes.  An empty session
+ * cannot be saved.
+ */
+SLUICE_API int sluice_session_save(sluice_session *session, const char *path,
+                                   sluice_loading_fn *progress, void *user, struct sluice_err *err);
+
+/*
+ * Makes the session hold what sluice_session_save() wrote, to the bit: it goes on as the saved one
+ * would have.  The model, its profile, the types of caches, whether keys are selected
+ * (sluice_session_opts.dense) and the multiplier must be the same, and the context must have room
+ * for the tokens.  What the file has of MTP is left out if the engine is without; an engine with
+ * MTP needs it.  A file that is refused for its header leaves the session as it is.  A failure
+ * while data are read, or PROGRESS's wish, leaves it empty, and usable.
+ */
+SLUICE_API int sluice_session_restore(sluice_session *session, const char *path,
+                                      sluice_loading_fn *progress, void *user,
+                                      struct sluice_err *err);
+
+/* Number of tokens in a file of sluice_session_save(), for a session to have room for them: only
+ * the header is checked. */
+SLUICE_API int64_t sluice_session_saved(const char *path, struct sluice_err *err);
 
 struct sluice_sampling {
     float temperature; /* 0: always the most likely token */
@@ -408,6 +439,7 @@ enum sluice_part {
 struct sluice_stats {
     uint64_t prefill_tokens; /* computed by sync */
     uint64_t decode_tokens;  /* computed by step */
+    uint64_t reused_tokens;  /* not computed by sync, since it or another session had them */
     double prefill_seconds;
     double decode_seconds;
     uint64_t expert_uses; /* experts a token was routed to */

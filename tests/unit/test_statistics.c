@@ -96,6 +96,9 @@ static void parts_that_do_not_apply_are_left_out(void **unused)
     expect_line(&a, "1 tok · prefill 812 tok 14.2 s");
     a.prefill_seconds = 200;
     expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s");
+    a.reused_tokens = 30;
+    expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s, 30 reused");
+    a.reused_tokens = 0;
     a.multiplier = "oneDNN 3.2.0, brg:x";
     a.multiplier_products = 2;
     expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s by oneDNN 3.2.0, brg:x");
@@ -179,6 +182,7 @@ static void the_object_has_the_same(void **unused)
     struct sluice_stats prompt, end;
     make_stats(&prompt, &end);
     end.multiplier_products = 9;
+    prompt.reused_tokens = 31;
     struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
     sl_answer_add_drive(&a, "sda", 3000000000, 2);
     json_t *o = sl_answer_json(&a);
@@ -199,6 +203,7 @@ static void the_object_has_the_same(void **unused)
     assert_string_equal(json_string_value(json_object_get(o, "reader")), "pread");
     assert_string_equal(json_string_value(json_object_get(o, "multiplier")), "kernels");
     assert_int_equal(number(o, "multiplier_products"), 9);
+    assert_int_equal(number(o, "reused_tokens"), 31);
     assert_int_equal(json_array_size(json_object_get(o, "drives")), 1);
     const json_t *drive = json_array_get(json_object_get(o, "drives"), 0);
     assert_string_equal(json_string_value(json_object_get(drive, "name")), "sda");

@@ -35,6 +35,7 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
     return (struct sl_answer){
         .tokens = tokens,
         .prefill_tokens = prompt->prefill_tokens,
+        .reused_tokens = prompt->reused_tokens,
         .prefill_seconds = prompt->prefill_seconds,
         .decode_tokens = end->decode_tokens - prompt->decode_tokens,
         .decode_seconds = end->decode_seconds - prompt->decode_seconds,
@@ -145,6 +146,8 @@ void sl_answer_print(const struct sl_answer *a, char *out, size_t size)
         add(&t, "%.1f s", a->prefill_seconds);
     else
         add(&t, "%s", sl_human_seconds(a->prefill_seconds).text);
+    if (a->reused_tokens > 0)
+        add(&t, ", %" PRIu64 " reused", a->reused_tokens);
     if (a->multiplier_products > 0)
         add(&t, " by %s", a->multiplier);
     if (decoded)
@@ -176,7 +179,7 @@ json_t *sl_answer_json(const struct sl_answer *a)
     double seconds = a->decode_tokens > 0 ? a->decode_seconds : 0;
     return json_pack(
         "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:s, s:I, s:I, s:I, "
-        "s:s, s:s, s:I, s:o}",
+        "s:s, s:s, s:I, s:I, s:o}",
         "tokens", (json_int_t)a->tokens,                                   //
         "tps", ratio((double)a->decode_tokens, seconds),                   //
         "prefill_tokens", (json_int_t)a->prefill_tokens,                   //
@@ -197,5 +200,6 @@ json_t *sl_answer_json(const struct sl_answer *a)
         "prefill_read_bytes", (json_int_t)a->prefill_read, //
         "kv_bytes", (json_int_t)a->kv_bytes,               //
         "reader", a->reader, "multiplier", a->multiplier, "multiplier_products",
-        (json_int_t)a->multiplier_products, "drives", drives_json(a));
+        (json_int_t)a->multiplier_products, "reused_tokens", (json_int_t)a->reused_tokens, "drives",
+        drives_json(a));
 }

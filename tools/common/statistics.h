@@ -18,6 +18,7 @@ enum { SL_ANSWER_DRIVES = 8 };
 struct sl_answer {
     uint64_t tokens; /* said */
     uint64_t prefill_tokens, decode_tokens;
+    uint64_t reused_tokens; /* of the prompt, not computed */
     double prefill_seconds, decode_seconds;
     /* While decoding: */
     double touched; /* bytes of weights and caches */

@@ -15,6 +15,7 @@
 #include "tools/common/statistics.h"
 #include "tools/common/status.h"
 #include "tools/plan/plan.h"
+#include "tools/run/session_file.h"
 #include "tools/verbs.h"
 
 enum { MAX_PROMPT = 64 << 20, BYTES_PER_TOKEN = 2 };
@@ -26,6 +27,7 @@ struct run_options {
     double temperature, top_p;
     size_t seed;
     const char *trace;
+    const char *session;
     bool json;
 };
 
@@ -54,6 +56,9 @@ static const struct sl_option rows[] = {
     {.name = "usage", SL_FIELD(SL_STRING, struct run_options, engine.usage), .value = "FILE",
      .help = "Remember in FILE which experts were hot, and read those first in the next run",
      .group = "Machine"},
+    {.name = "session", SL_FIELD(SL_STRING, struct run_options, session), .value = "FILE",
+     .help = "Begin with what FILE holds of the prompt, if it exists, and save prompt and answer "
+             "there for the next run", .group = "Task"},
     SL_ENGINE_ROWS(struct run_options, engine),
     {0},
 };
@@ -62,6 +67,7 @@ static const struct sl_option rows[] = {
 static const char *const examples[] = {
     "sluice run -m /models/v32 -p 'Once upon a time' -n 100",
     "sluice run -m /models/v32 --temp 0 < prompt.txt > answer.txt",
+    "sluice run -m /models/v32 --session book.session < book.txt   # and the next chapter later",
     NULL,
 };
 
@@ -117,6 +123,7 @@ struct answer {
     char *input; /* standard input, when the prompt comes from there */
     int32_t *prompt;
     size_t n, room;                   /* tokens of the prompt; of the context */
+    size_t saved;                     /* of the saved session; 0: there is none */
     struct sluice_stats prompt_stats; /* at the end of the prompt */
     uint64_t said;                    /* tokens */
     FILE *out;                        /* stdout, or the memory of `buffer` */
@@ -238,6 +245,8 @@ static int open_engine(struct answer *a, const char *text, size_t len, size_t to
     a->n = (size_t)n;
     sluice_engine_info(a->engine, &a->info);
     a->room = sl_min(a->n + a->options->n, (size_t)a->info.context);
+    if (a->options->session)
+        a->room = sl_session_room(a->room, a->saved, &a->info);
     return 0;
 }
 
@@ -249,6 +258,10 @@ static int open_model(struct answer *a, struct sluice_err *err)
     int status = o->prompt ? 0 : read_stdin(&a->input, &len, err);
     const char *text = o->prompt ? o->prompt : a->input;
     guess = len / BYTES_PER_TOKEN + o->n + 1;
+    if (status == 0 && o->session)
+        status = sl_session_look(o->session, &a->saved, err);
+    if (o->session)
+        guess = sl_max(guess, sl_max(a->saved, SL_SESSION_ROOM));
     if (status == 0)
         status = open_engine(a, text, len, guess, err);
     if (status == 0 && a->room > guess && !o->engine.context) {
@@ -311,7 +324,12 @@ static int answer(struct answer *a, struct sluice_err *err)
     struct sl_interrupt_action cancel = {cancel_session, a->session};
     sl_interrupt_install();
     sl_interrupt_set_action(&cancel);
-    int status = prefill(a->session, a->prompt, a->n, err);
+    int status = a->saved ? sl_session_restore(a->session, a->options->session, err) : 0;
+    if (status < 0) {
+        sl_interrupt_set_action(NULL);
+        return status;
+    }
+    status = prefill(a->session, a->prompt, a->n, err);
     sluice_session_stats(a->session, &a->prompt_stats);
     a->trace.decoding = true;
     if (status == 0)
@@ -319,7 +337,10 @@ static int answer(struct answer *a, struct sluice_err *err)
     sl_interrupt_set_action(NULL);
     if (status == 0 && a->options->engine.usage)
         status = sluice_engine_save_usage(a->engine, a->options->engine.usage, err);
-    return status == 0 ? print_end(a, err) : status;
+    if (status == 0)
+        status = print_end(a, err);
+    return a->options->session ? sl_session_keep(a->session, a->options->session, status, err)
+                               : status;
 }
 
 static int run(const struct run_options *o, struct sluice_err *err)
