@@ -499,9 +499,7 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
         stats->expert_slots = use.slots;
         stats->read_seconds = use.read_seconds;
         stats->wait_seconds = use.wait_seconds;
-        stats->guessing = use.guesses.verdict == SL_AHEAD_TRYING ? 0
-                          : use.guesses.verdict == SL_AHEAD_ON   ? 1
-                                                                 : -1;
+        stats->guessing = sl_trial_says(&use.guesses);
         memcpy(stats->guess_seconds, use.guesses.seconds, sizeof stats->guess_seconds);
     }
 }

@@ -11,7 +11,7 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_streamed \
-    tests/unit/test_slots tests/unit/test_reader \
+    tests/unit/test_slots tests/unit/test_reader tests/unit/test_trial \
     tests/unit/test_budget tests/unit/test_pressure \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
@@ -199,6 +199,10 @@ tests_unit_test_streamed_LDADD = libstream.la libcontainer.la libbase.la libsimd
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.h
 tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
+
+tests_unit_test_trial_SOURCES = tests/unit/test_trial.c
+tests_unit_test_trial_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_trial_LDADD = libbase.la $(cmocka_libs)
 
 tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.h $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
