@@ -18,7 +18,7 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
-    tests/model/test_dense tests/model/test_memory
+    tests/model/test_dense tests/model/test_memory tests/model/test_draft
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh tests/cli/same_logits.sh \
@@ -264,6 +264,10 @@ tests_model_test_profiles_LDADD = $(model_libs)
 tests_model_test_dense_SOURCES = tests/model/test_dense.c $(model_harness)
 tests_model_test_dense_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_dense_LDADD = $(model_libs)
+
+tests_model_test_draft_SOURCES = tests/model/test_draft.c $(model_harness)
+tests_model_test_draft_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_draft_LDADD = $(model_libs)
 
 tests_model_test_memory_SOURCES = tests/model/test_memory.c $(model_harness) $(scratch)
 tests_model_test_memory_CPPFLAGS = $(cmocka_cppflags)

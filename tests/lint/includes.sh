@@ -21,7 +21,7 @@ room text       runtime/text/
 room sample     runtime/sample/
 room layer      runtime/layer.
 room top        runtime/engine. runtime/session. runtime/span. runtime/mtp. runtime/head.
-room top        runtime/fill. runtime/sizing. runtime/budget. runtime/allotment.
+room top        runtime/draft. runtime/fill. runtime/sizing. runtime/budget. runtime/allotment.
 room api        runtime/sluice.h
 room quant      quant/
 room tools      tools/
