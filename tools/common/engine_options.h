@@ -21,6 +21,7 @@ struct sl_engine_options {
     enum sluice_cache_type index;
     bool dense;
     enum sluice_multiplier multiplier;
+    size_t sessions; /* that memory is kept for; 0: 1 */
 };
 
 extern const char *const sl_reader_names[];
