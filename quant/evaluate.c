@@ -61,21 +61,36 @@ static int choose_sizes(struct sl_evaluation *e)
     return 0;
 }
 
-/* What the streams compute with.  The reference takes the profile `reference`'s caches. */
-static int choose_compute(struct sl_evaluation *e)
+/* The reference takes the profile `reference`'s caches. */
+static int choose_caches(struct sl_evaluation *e)
 {
     const struct sl_config *c = sl_config_of(e);
+    unsigned kv = e->opts->kv, index = e->opts->index;
+    if (kv > SLUICE_CACHE_F32 || index > SLUICE_CACHE_F32)
+        return sl_fail(e->err, SLUICE_EARG, "cache types %u and %u; SLUICE_CACHE_… wanted", kv,
+                       index);
+    e->stream[SL_REFERENCE].types = (struct sl_cache_types){SL_CACHE_F32, SL_CACHE_F32};
+    e->stream[SL_CANDIDATE].types = (struct sl_cache_types){
+        kv ? (enum sl_cache)kv : sl_default_cache(e->weights),
+        index ? (enum sl_cache)index : sl_default_cache(e->weights),
+    };
+    for (int i = 0; i < SL_STREAMS; i++)
+        if (c->index_heads == 0 || e->context <= c->index_topk)
+            e->stream[i].types.index = 0;
+    return 0;
+}
+
+/* What the streams compute with. */
+static int choose_compute(struct sl_evaluation *e)
+{
     const struct sl_rung *rung = sl_rung_chosen(e->err);
     if (!rung)
         return SLUICE_EARG;
-    bool select = c->index_heads > 0 && e->context > c->index_topk;
-    enum sl_cache cache[SL_STREAMS] = {SL_CACHE_F32, sl_default_cache(e->weights)};
     for (int i = 0; i < SL_STREAMS; i++) {
         e->stream[i].compute.ops = rung->ops;
         e->stream[i].compute.team = sl_team_make(e->opts->threads);
-        e->stream[i].types = (struct sl_cache_types){cache[i], select ? cache[i] : 0};
     }
-    return 0;
+    return choose_caches(e);
 }
 
 /* Other sums for the reference, where there are some: it meets every matrix with a whole chunk. */

@@ -125,6 +125,7 @@ struct sl_evaluate_opts {
     unsigned threads; /* 0: every processor this process may use */
     uint64_t memory;  /* bytes that may be used; 0: what the system says it has */
     bool exact;       /* the reference, too, to the bit: no oneDNN in a build that has it */
+    enum sluice_cache_type kv, index; /* of the container, as those of a session */
     void *user;
     /* Once, before the work. */
     void (*begin)(void *user, const struct sl_evaluate_memory *memory);
@@ -165,8 +166,8 @@ struct sl_evaluate_report {
  * TOKENS[0..n), n ≥ 2, cut into sequences that each begin at position 0.  Goes through the layers
  * once, with the hidden states of all tokens under both models.  The reference computes as the
  * profile `reference` does (but for the order of sums where oneDNN multiplies), the container as a
- * session with default options.  The report is the
- * caller's to release, also after an error.  SLUICE_ENOMEM when the memory would not do.
+ * session.  The report is the caller's to release, also after an error.  SLUICE_ENOMEM when the
+ * memory would not do.
  */
 int sl_evaluate(const char *container, const char *checkpoint, const int32_t *tokens, size_t n,
                 const struct sl_evaluate_opts *opts, struct sl_evaluate_report *report,

@@ -89,17 +89,23 @@ bool sl_budget_divide(struct sluice_memory_plan *plan, const struct sl_needs *n,
 
 /* ---- what would do -------------------------------------------------------------------------- */
 
-static bool would_do(const struct sl_needs *needs, const struct sl_sizing *sizing, size_t context,
-                     size_t chunk, uint64_t limit)
+static bool would_do_with(const struct sl_needs *needs, const struct sl_sizing *sizing,
+                          const struct sluice_session_opts *opts, uint64_t limit)
 {
     struct sl_needs n = *needs;
     struct sl_sizing z = *sizing;
-    struct sluice_session_opts opts = *sizing->session;
     struct sluice_memory_plan plan;
+    z.session = opts;
+    return sl_session_measure(&n.session, &z, NULL) == 0 && sl_budget_divide(&plan, &n, limit);
+}
+
+static bool would_do(const struct sl_needs *needs, const struct sl_sizing *sizing, size_t context,
+                     size_t chunk, uint64_t limit)
+{
+    struct sluice_session_opts opts = *sizing->session;
     opts.context = context;
     opts.chunk = chunk;
-    z.session = &opts;
-    return sl_session_measure(&n.session, &z, NULL) == 0 && sl_budget_divide(&plan, &n, limit);
+    return would_do_with(needs, sizing, &opts, limit);
 }
 
 static bool would_do_streamed(const struct sl_needs *needs, uint64_t limit)
@@ -134,6 +140,18 @@ size_t sl_budget_chunk(const struct sl_needs *needs, const struct sl_sizing *siz
            would_do(needs, sizing, needs->session.context, 2 * chunk, limit))
         chunk *= 2;
     return chunk;
+}
+
+size_t sl_budget_shorter(const struct sl_needs *needs, const struct sl_sizing *sizing,
+                         uint64_t limit)
+{
+    struct sluice_session_opts opts = *sizing->session;
+    for (size_t span = opts.span / 2; span >= needs->session.chunk; span /= 2) {
+        opts.span = span;
+        if (would_do_with(needs, sizing, &opts, limit))
+            return span;
+    }
+    return 0;
 }
 
 size_t sl_budget_span(const struct sl_needs *needs, const struct sl_sizing *sizing, uint64_t limit)
@@ -195,7 +213,8 @@ static void print_experts(char *out, size_t size, const struct sluice_memory_pla
 int sl_budget_refuse(const struct sluice_memory_plan *p, const struct sl_needs *n,
                      const struct sl_sizing *sizing, uint64_t available, struct sluice_err *err)
 {
-    char experts[160], limit[96], memory[32], context[64] = "", chunk[64] = "", times[32] = "";
+    char experts[160], limit[96], memory[32];
+    char context[64] = "", chunk[64] = "", span[64] = "", times[32] = "";
     size_t fits = sl_budget_context(n, sizing, p->limit);
     if (available)
         snprintf(limit, sizeof limit, "%s of the %s available may be used", human(p->limit).text,
@@ -210,14 +229,17 @@ int sl_budget_refuse(const struct sluice_memory_plan *p, const struct sl_needs *
         snprintf(context, sizeof context, ", or --ctx %zu", fits);
     if ((fits = sl_budget_chunk(n, sizing, p->limit)) > 0)
         snprintf(chunk, sizeof chunk, ", or --chunk %zu", fits);
+    if ((fits = sl_budget_shorter(n, sizing, p->limit)) > 0)
+        snprintf(span, sizeof span, ", or --span %zu", fits);
     const char *streaming = n->reader == SLUICE_READER_MEMORY && would_do_streamed(n, p->limit)
                                 ? ", or another --reader than memory"
                                 : "";
     return sl_fail(
         err, SLUICE_ENOMEM,
         "memory: %s, at least %s needed: weights %s, KV cache of %s%zu tokens %s, scratch "
-        "for %zu tokens at a time %s%s; use --memory %s%s%s%s%s",
+        "for %zu tokens at a time %s%s; use --memory %s%s%s%s%s%s",
         limit, human(p->need).text, human(p->resident).text, times, p->context, human(p->kv).text,
-        p->chunk, human(p->scratch).text, experts, memory,
-        available && p->need > available ? " with as much free" : "", streaming, context, chunk);
+        p->span, human(p->scratch).text, experts, memory,
+        available && p->need > available ? " with as much free" : "", streaming, context, chunk,
+        span);
 }

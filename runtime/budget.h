@@ -33,6 +33,10 @@ size_t sl_budget_context(const struct sl_needs *needs, const struct sl_sizing *s
 size_t sl_budget_chunk(const struct sl_needs *needs, const struct sl_sizing *sizing,
                        uint64_t limit);
 
+/* Likewise of a span that was asked for: half of it, or half of that, …, but not below a chunk. */
+size_t sl_budget_shorter(const struct sl_needs *needs, const struct sl_sizing *sizing,
+                         uint64_t limit);
+
 /* The span of a session that leaves it open: as long as it costs experts, if they are streamed, few
  * of their slots; 0: a chunk.  SIZING measured needs->session. */
 size_t sl_budget_span(const struct sl_needs *needs, const struct sl_sizing *sizing, uint64_t limit);

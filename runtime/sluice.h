@@ -259,7 +259,8 @@ struct sluice_session_opts {
      * chunk where experts are in memory, else up to 4,096, as memory allows. */
     size_t span;
     /* What a span may take, about, and a cancelled prompt lose.  Longer ones get fewer tokens, but
-     * not so few that experts take longer to read than to compute.  0: no limit. */
+     * not so few that experts take longer to read than to compute; what is dropped then comes again
+     * in the next span, and an observer sees its first layers twice.  0: no limit. */
     double prefill_seconds;
     enum sluice_cache_type kv;         /* latent KV cache */
     enum sluice_cache_type index;      /* keys of the lightning indexer */

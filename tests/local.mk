@@ -11,7 +11,7 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_streamed \
-    tests/unit/test_slots tests/unit/test_reader \
+    tests/unit/test_slots tests/unit/test_reader tests/unit/test_reader_faults \
     tests/unit/test_budget tests/unit/test_pressure \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
@@ -119,6 +119,7 @@ cmocka_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 scratch = tests/unit/scratch.h tests/unit/scratch.c
 stores = $(scratch) tests/unit/stores.h tests/unit/stores.c tests/unit/open_experts.h
 confine = tests/unit/confine.h tests/unit/confine.c
+expert_reads = tests/unit/expert_reads.h tests/unit/expert_reads.c $(scratch)
 
 tests_unit_test_behind_SOURCES = tests/unit/test_behind.c $(scratch)
 tests_unit_test_behind_CPPFLAGS = $(cmocka_cppflags)
@@ -204,9 +205,13 @@ tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
-tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(scratch) $(confine)
+tests_unit_test_reader_SOURCES = tests/unit/test_reader.c $(expert_reads)
 tests_unit_test_reader_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_reader_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs) -lm
+
+tests_unit_test_reader_faults_SOURCES = tests/unit/test_reader_faults.c $(expert_reads) $(confine)
+tests_unit_test_reader_faults_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_reader_faults_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
 
 tests_unit_test_model_SOURCES = tests/unit/test_model.c $(scratch)
 tests_unit_test_model_CPPFLAGS = $(cmocka_cppflags)

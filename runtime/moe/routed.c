@@ -134,11 +134,26 @@ static void add_rows(struct sl_moe *m, struct rows rows, size_t n_tokens, float 
 
 /* ---- accounts ------------------------------------------------------------------------------- */
 
+/* A prompt will want nearly all experts of LAYER: the first of them are read while attention is
+ * computed. */
+static void expect_all(struct sl_moe *m, unsigned layer)
+{
+    if (!sl_experts_has(m->experts, layer))
+        return;
+    for (uint32_t e = 0; e < m->config->experts; e++)
+        m->used[e] = e;
+    sl_experts_expect(m->experts, layer, m->used, m->config->experts, 0);
+}
+
 void sl_moe_begin(struct sl_moe *m, size_t n, const atomic_int *stop)
 {
+    const struct sl_config *c = m->config;
     m->since = sl_now();
-    if (m->experts)
-        sl_experts_pass(m->experts, n, stop);
+    if (!m->experts)
+        return;
+    sl_experts_pass(m->experts, n, stop);
+    if (n * c->experts_used >= 2 * (size_t)c->experts) /* even choices would miss an eighth */
+        expect_all(m, c->dense_layers);
 }
 
 /* The choice is made. */
@@ -211,17 +226,6 @@ static void run_wave(struct sl_moe *m, const uint32_t *ids, size_t n, const floa
         add_rows(m, batch, n_tokens, out);
     }
     sl_meter_lap(m->compute->meter, SLUICE_PART_EXPERTS);
-}
-
-/* A prompt that wanted nearly all experts of this layer will want those of LAYER, too: the first of
- * them are read while attention is computed. */
-static void expect_all(struct sl_moe *m, unsigned layer)
-{
-    if (!sl_experts_has(m->experts, layer))
-        return;
-    for (uint32_t e = 0; e < m->config->experts; e++)
-        m->used[e] = e;
-    sl_experts_expect(m->experts, layer, m->used, m->config->experts, 0);
 }
 
 static int run_in_order(struct sl_moe *m, unsigned layer, const float *x, size_t n, size_t n_used,

@@ -73,7 +73,7 @@ struct sl_experts;
 
 enum {
     SL_WAVE_MAX = 64,  /* blocks lent at a time */
-    SL_STAGES = 16,    /* blocks that experts pass through: those of a prompt, and guesses */
+    SL_STAGES = 32,    /* blocks that experts pass through: those of a prompt, and guesses */
     SL_STAGES_MIN = 2, /* with these a prompt can be computed while it is read */
 };
 

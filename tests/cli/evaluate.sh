@@ -48,6 +48,16 @@ expect 0 -- "$sluice" quantize "$top/demo" exact --profile reference
 [ "$(field kl kld) $(field kl_max kld) $(field top1 kld)" = "0 0 1" ] ||
     bad "a container without loss: $(cat kld)"
 
+# Caches are those of a session; selection begins within the sequence.
+cat text text text > long
+for types in '--kv-type bf16 --index-type int8' '--kv-type int8 --index-type f32'; do
+    "$sluice" eval ppl long -m exact -c 160 -n 160 $types --json > ppl || bad "ppl $types"
+    "$sluice" eval kld long -m exact --ref "$top/demo" -c 160 -n 160 --exact $types --json > kld \
+        2> err || bad "kld $types"
+    [ "$(field nll ppl)" = "$(field nll_candidate kld)" ] || bad "$types: $(cat ppl kld)"
+    [ "$(field kl kld)" != 0 ] || bad "$types cost nothing"
+done
+
 expect 2 'neither a text nor token ids' -- "$sluice" eval kld -m model --ref "$top/demo"
 expect 2 'found both' -- "$sluice" eval kld text --tokens text -m model --ref "$top/demo"
 expect 2 'was not made from' 'give the checkpoint it was made from' -- \

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "quant/quant.h"
+#include "runtime/base/file.h"
 #include "runtime/model/weights.h"
 #include "tests/model/harness.h"
 #include "tests/unit/scratch.h"
@@ -202,6 +203,13 @@ static void advice_works(const char *dir, struct sluice_engine_opts opts)
         session.chunk *= 2;
         assert_true(session.chunk >= plan.chunk ||
                     sluice_plan_memory(&again, dir, &opts, &err) == SLUICE_ENOMEM);
+        session.chunk = plan.chunk;
+    }
+    if (find_word(other.msg, "--span ", word)) {
+        session.span = strtoul(word, NULL, 10);
+        check_status(sluice_plan_memory(&again, dir, &opts, &err), &err);
+        session.span *= 2;
+        assert_int_equal(sluice_plan_memory(&again, dir, &opts, &err), SLUICE_ENOMEM);
     }
 }
 
@@ -212,6 +220,8 @@ static const char *long_model(void)
     struct sluice_err err = {0};
     struct sl_quantize_report report;
     struct sl_synth_opts opts = {.dense_layers = 1, .moe_layers = 2};
+    if (sl_is_directory(at("long")))
+        return at("long");
     snprintf(command, sizeof command,
              "sed 's/\"max_position_embeddings\": *[0-9]*/\"max_position_embeddings\": 65536/' "
              "'%s/config.json' > '%s'",
@@ -246,6 +256,24 @@ static void refusals_help(void **unused)
     opts.memory = p.need;
     sluice_plan_memory(&p, dir, &opts, &err);
     expect_text(err.msg, "another --reader");
+}
+
+/* A span that was asked for, and does not fit. */
+static void long_spans_are_refused(void **unused)
+{
+    (void)unused;
+    char dir[400];
+    snprintf(dir, sizeof dir, "%s", long_model());
+    struct sluice_session_opts session = {.context = 40000, .chunk = 512, .span = 16384};
+    struct sluice_engine_opts opts = {.session = &session, .memory = 1};
+    struct sluice_memory_plan p;
+    struct sluice_err err = {0};
+    assert_int_equal(sluice_plan_memory(&p, dir, &opts, &err), SLUICE_ENOMEM);
+    opts.memory = p.need - 1;
+    advice_works(dir, opts);
+    sluice_plan_memory(&p, dir, &opts, &err);
+    expect_text(err.msg, "--span 8192");
+    expect_text(err.msg, "scratch for 16384 tokens");
 }
 
 static void wrong_options(void **unused)
@@ -287,6 +315,57 @@ static void sessions_stay_within(void **unused)
     session.context = 500;
     assert_int_equal(sluice_session_open(&second, engine, &session, &err), SLUICE_ENOMEM);
     sluice_engine_close(&engine);
+}
+
+/* ---- prompts --------------------------------------------------------------------------------- */
+
+/* Experts of the first layer that were being read before its router chose, when TOKENS are given to
+ * an empty session. */
+static void keep_first(void *user, const struct sluice_expert_event *event)
+{
+    struct sluice_expert_event *first = user;
+    if (first->tokens == 0)
+        *first = *event;
+}
+
+static uint32_t begun_early(const struct sluice_engine_opts *opts, size_t tokens)
+{
+    struct sluice_expert_event first = {0};
+    const struct sluice_observer observer = {.user = &first, .experts = keep_first};
+    struct sluice_err err = {0};
+    struct sluice_model_info info;
+    sluice_engine *engine = NULL;
+    sluice_session *s = NULL;
+    int32_t prompt[64];
+    assert_true(tokens <= 64);
+    check_status(sluice_engine_open(&engine, converted("tiny-v32", "quality"), opts, &err), &err);
+    check_status(sluice_session_open(&s, engine, opts->session, &err), &err);
+    sluice_engine_info(engine, &info);
+    for (size_t i = 0; i < tokens; i++)
+        prompt[i] = token_of(i, (size_t)info.vocab);
+    sluice_session_observe(s, &observer);
+    check_status(sluice_session_sync(s, prompt, tokens, NULL, &err), &err);
+    assert_int_equal(first.tokens, tokens);
+    assert_int_equal(first.layer, info.dense_layers);
+    sluice_session_close(&s);
+    sluice_engine_close(&engine);
+    return first.ahead;
+}
+
+/* A prompt that will want nearly all experts does not wait for the first router. */
+static void prompts_begin_to_read_at_once(void **unused)
+{
+    (void)unused;
+    const struct sluice_session_opts session = {.context = 64, .chunk = 64};
+    struct sluice_engine_opts opts = {.session = &session, .memory = 1};
+    struct sluice_memory_plan p;
+    struct sluice_err err = {0};
+    assert_int_equal(sluice_plan_memory(&p, converted("tiny-v32", "quality"), &opts, &err),
+                     SLUICE_ENOMEM);
+    opts.memory = p.need;
+    assert_true(64 * p.experts_used >= 2 * p.experts_per_layer);
+    assert_int_equal(begun_early(&opts, 64), 1); /* of two stages one stays free */
+    assert_int_equal(begun_early(&opts, 1), 0);
 }
 
 /* ---- copies ---------------------------------------------------------------------------------- */
@@ -355,9 +434,14 @@ static void damage_is_found(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bits),       cmocka_unit_test(mtp_counts),
-        cmocka_unit_test(refusals_help),   cmocka_unit_test(sessions_stay_within),
-        cmocka_unit_test(loading_is_told), cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(same_bits),
+        cmocka_unit_test(mtp_counts),
+        cmocka_unit_test(refusals_help),
+        cmocka_unit_test(long_spans_are_refused),
+        cmocka_unit_test(sessions_stay_within),
+        cmocka_unit_test(prompts_begin_to_read_at_once),
+        cmocka_unit_test(loading_is_told),
+        cmocka_unit_test(damage_is_found),
         cmocka_unit_test(wrong_options),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);

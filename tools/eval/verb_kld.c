@@ -14,6 +14,7 @@
 struct kld_options {
     const char *model, *reference, *file, *tokens;
     size_t context, limit, chunk, threads;
+    enum sluice_cache_type kv, index;
     bool json, exact;
 };
 
@@ -39,6 +40,11 @@ static const struct sl_option rows[] = {
     {.name = "exact", SL_FIELD(SL_FLAG, struct kld_options, exact),
      .help = "Compute the checkpoint to the bit: without oneDNN in a build that has it",
      .group = "Task"},
+    {.name = "kv-type", SL_FIELD(SL_ENUM, struct kld_options, kv), .fallback = "auto",
+     .names = sl_cache_names, .help = "Precision of the container's KV cache, as `sluice run` has "
+     "it", .group = "Task"},
+    {.name = "index-type", SL_FIELD(SL_ENUM, struct kld_options, index), .fallback = "auto",
+     .names = sl_cache_names, .help = "… and of its indexer's keys", .group = "Task"},
     {.name = "json", SL_FIELD(SL_FLAG, struct kld_options, json), .help = "Report as JSON",
      .group = "Output"},
     {.name = "threads", .letter = 't', SL_FIELD(SL_COUNT, struct kld_options, threads),
@@ -199,6 +205,8 @@ static int evaluate(const struct kld_options *o, struct sl_evaluate_report *repo
         .chunk = o->chunk,
         .threads = (unsigned)o->threads,
         .exact = o->exact,
+        .kv = o->kv,
+        .index = o->index,
         .user = &showing,
         .begin = show_memory,
         .progress = show_progress,
