@@ -129,9 +129,10 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct ope
     s->n_layers = c->layers + (z->mtp ? 1 : 0);
     s->has_mtp = z->mtp;
     s->capacity = opts->context ? opts->context : c->context;
-    s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, s->capacity);
+    size_t most = sl_max(s->capacity, SLUICE_BATCH_MAX); /* rows at a time */
+    s->chunk = sl_min(opts->chunk ? opts->chunk : DEFAULT_CHUNK, most);
     size_t span = opts->span ? opts->span : z->span;
-    s->span = s->span_now = sl_min(sl_max(span, s->chunk), s->capacity);
+    s->span = s->span_now = sl_min(sl_max(span, s->chunk), most);
     s->span_seconds = opts->prefill_seconds;
     s->drafts.mode = opts->drafting;
     s->drafts.trial.window = SL_DRAFT_WINDOW;

@@ -60,6 +60,7 @@ int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bo
         .load = o->load,
         .memory = o->memory,
         .session = &session,
+        .sessions = (unsigned)o->sessions,
         .usage = o->usage,
         .user = &progress,
         .progress = show_loading,

@@ -22,6 +22,7 @@ struct sl_engine_options {
     bool dense;
     enum sluice_multiplier multiplier;
     enum sluice_drafting drafting;
+    size_t sessions; /* that memory is kept for; 0: 1 */
 };
 
 extern const char *const sl_reader_names[];
