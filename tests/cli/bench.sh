@@ -33,6 +33,12 @@ expect 0 'test,depth,n,tps' 'io_fraction,read_gbps,read_fraction,expert_hit' 'pp
     "$sluice" bench -m noise -p 8 -n 0 -d 70 -r 1 -o csv
 [ "$(grep -c . out)" -eq 2 ] || bad "not a head and one row: $(cat out)"
 [ "$(awk -F, '{print NF}' out | sort -u | wc -l)" -eq 1 ] || bad "head and row differ: $(cat out)"
+expect 0 '| tg4 x8 @ d70 | ' '| pp8 | ' -- "$sluice" bench -m noise -p 8 -n 4 -d 0,70 -r 1 --sessions 8
+expect 0 '"test": "tg4"' '"sessions": 3' -- "$sluice" bench -m noise -p 0 -n 4 -r 1 --sessions 3 -o json
+expect 0 ',sessions' -- "$sluice" bench -m noise -p 8 -n 4 -r 1 --sessions 2 -o csv
+[ "$(awk -F, '{print NF}' out | sort -u | wc -l)" -eq 1 ] || bad "head and rows differ: $(cat out)"
+expect 2 sessions -- "$sluice" bench -m noise --sessions 9
+expect 2 'of one session' -- "$sluice" bench -m noise --sessions 2 --trace t.gz
 expect 0 '| pp8 @ d9 | ' -- "$sluice" bench -m noise -p 8 -n 0 -d 9 -r 1
 expect 2 commas -- "$sluice" bench -m noise -p 8,x
 expect 2 'max_position_embeddings' -- "$sluice" bench -m noise -d 100000

@@ -34,6 +34,12 @@ expect 0 -- answer -p "$prompt And then"
 wanted=$(text)
 expect 0 -- answer -p "$prompt And then" --session s
 [ "$(text)" = "$wanted" ] || bad "another answer of the longer prompt"
+expect 0 -- answer -p "$prompt" --session plain --mtp off
+expect 0 -- answer -p "$prompt And then" --session plain
+[ "$(text)" = "$wanted" ] || bad "another answer after one without MTP"
+expect 2 '--mtp off' -- answer -p "$prompt" --session plain --mtp on
+expect 0 -- answer -p "$prompt And then" --session s --mtp off
+[ "$(text)" = "$wanted" ] || bad "another answer without MTP"
 expect 0 ' reused' -- "$sluice" run -m demo --temp 0 -n 2 -p "$prompt" --session s
 
 # ---- refusals, after which the file is as it was --------------------------------------------------

@@ -462,6 +462,36 @@ static void refusals(void **unused)
     script_close(&s);
 }
 
+/* Even sessions of two tokens have scratch for a step of eight. */
+static void short_contexts(void **unused)
+{
+    (void)unused;
+    const struct sluice_session_opts opts = {.context = 2, .alone = 1};
+    struct sluice_err err = {0};
+    struct sluice_model_info info;
+    sluice_engine *engine = NULL;
+    sluice_session *x[SESSIONS], *alone;
+    int32_t tokens[SESSIONS];
+    check_status(sluice_engine_open(&engine, converted("tiny-v32", "quality"), NULL, &err), &err);
+    sluice_engine_info(engine, &info);
+    for (int32_t i = 0; i < SESSIONS; i++) {
+        tokens[i] = (31 * i + 7) % info.vocab;
+        check_status(sluice_session_open(&x[i], engine, &opts, &err), &err);
+        check_status(sluice_session_sync(x[i], &(int32_t){i}, 1, NULL, &err), &err);
+    }
+    check_status(sluice_sessions_step(x, tokens, SESSIONS, &err), &err);
+    for (int32_t i = 0; i < SESSIONS; i++) {
+        check_status(sluice_session_open(&alone, engine, &opts, &err), &err);
+        check_status(sluice_session_sync(alone, (int32_t[]){i, tokens[i]}, 2, NULL, &err), &err);
+        assert_memory_equal(sluice_session_logits(x[i]), sluice_session_logits(alone),
+                            (size_t)info.vocab * sizeof(float));
+        sluice_session_close(&alone);
+    }
+    for (size_t i = 0; i < SESSIONS; i++)
+        sluice_session_close(&x[i]);
+    sluice_engine_close(&engine);
+}
+
 static void cancel_one(void *user, unsigned layer, size_t position, size_t n, const float *hidden)
 {
     (void)position, (void)n, (void)hidden;
@@ -590,10 +620,11 @@ static void scratch_by_size(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bits_tiny), cmocka_unit_test(same_bits_mtp),
-        cmocka_unit_test(same_bits_demo), cmocka_unit_test(statistics),
-        cmocka_unit_test(refusals),       cmocka_unit_test(cancelled),
-        cmocka_unit_test(charges),        cmocka_unit_test(scratch_by_size),
+        cmocka_unit_test(same_bits_tiny),  cmocka_unit_test(same_bits_mtp),
+        cmocka_unit_test(same_bits_demo),  cmocka_unit_test(statistics),
+        cmocka_unit_test(short_contexts),  cmocka_unit_test(refusals),
+        cmocka_unit_test(cancelled),       cmocka_unit_test(charges),
+        cmocka_unit_test(scratch_by_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

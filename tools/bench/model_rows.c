@@ -21,13 +21,15 @@ struct bench {
     const struct sl_bench_task *task;
     sluice_engine *engine;
     sluice_session *session;
-    struct sluice_model_info info; /* its strings while the engine is open */
-    struct sl_reading reading;     /* how experts come */
+    sluice_session *all[SLUICE_BATCH_MAX]; /* it, and the others that step with it */
+    struct sluice_model_info info;         /* its strings while the engine is open */
+    struct sl_reading reading;             /* how experts come */
     struct sl_routes *routes;
     struct sl_recorder recorder;
     bool recording;  /* what is timed */
     int32_t *tokens; /* [context] */
     size_t context;
+    size_t salt;        /* of the tokens */
     size_t tests, test; /* how many rows, and which one */
     /* Bytes per second that memory and drives gave when last measured; the latter 0: not yet. */
     double memory, drive;
@@ -63,8 +65,9 @@ static int open_model(struct bench *b, struct sluice_err *err)
     sl_reading_of(&b->reading, b->engine, &b->info);
     if (b->task->routes && !b->routes)
         status = sl_routes_open(&b->routes, b->task->routes, &b->info, err);
-    if (status == 0)
-        status = sl_open_session(&b->session, b->engine, &b->task->engine, b->context, err);
+    for (size_t i = 0; status == 0 && i < b->task->engine.sessions; i++)
+        status = sl_open_session(&b->all[i], b->engine, &b->task->engine, b->context, err);
+    b->session = b->all[0];
     if (status == 0 && (b->routes || b->task->trace)) {
         const struct sluice_observer observer = {b, .route = on_route, .experts = on_experts};
         sluice_session_observe(b->session, &observer);
@@ -74,7 +77,9 @@ static int open_model(struct bench *b, struct sluice_err *err)
 
 static void close_model(struct bench *b)
 {
-    sluice_session_close(&b->session);
+    for (size_t i = 0; i < SLUICE_BATCH_MAX; i++)
+        sluice_session_close(&b->all[i]);
+    b->session = NULL;
     sluice_engine_close(&b->engine);
 }
 
@@ -88,12 +93,17 @@ static int open_cold(struct bench *b, struct sluice_err *err)
 
 /* ---- one repetition ------------------------------------------------------------------------- */
 
+static int32_t token_at(const struct bench *b, size_t i, size_t salt)
+{
+    return (int32_t)((i * 2654435761u + (salt + 1) * 40503u) % (uint32_t)b->info.vocab);
+}
+
 /* Other tokens from FIRST on, so that the session keeps what is before and computes the rest. */
 static void change_tokens(struct bench *b, size_t first, size_t salt)
 {
     uint32_t vocab = (uint32_t)b->info.vocab;
     for (size_t i = first; i < b->context; i++)
-        b->tokens[i] = (int32_t)((i * 2654435761u + (salt + 1) * 40503u) % vocab);
+        b->tokens[i] = token_at(b, i, salt);
     if (first < b->context) /* surely another one */
         b->tokens[first] = (int32_t)((salt + first) % vocab);
 }
@@ -124,29 +134,57 @@ static int on_fill(void *user, size_t done, size_t total)
     return sl_interrupted();
 }
 
-static int compute_depth(struct bench *b, size_t depth, struct sluice_err *err)
+static int compute_depth(struct bench *b, sluice_session *session, size_t depth,
+                         struct sluice_err *err)
 {
     struct sl_progress progress;
     sl_progress_open(&progress, stderr, "computing the tokens before", SL_PROGRESS_TOKENS);
     const struct sluice_sync_callbacks callbacks = {.user = &progress, .progress = on_fill};
-    int status = sluice_session_sync(b->session, b->tokens, depth, &callbacks, err);
+    int status = sluice_session_sync(session, b->tokens, depth, &callbacks, err);
     sl_progress_close(&progress);
     return status;
 }
 
+/* Sessions that step together say different things. */
+static size_t salt_of(size_t salt, size_t session)
+{
+    return salt + 1009 * session;
+}
+
 /* What comes before the part that is timed. */
-static int prepare(struct bench *b, const struct sl_bench_row *row, size_t salt,
-                   struct sluice_err *err)
+static int prepare_session(struct bench *b, sluice_session *session, const struct sl_bench_row *row,
+                           size_t salt, struct sluice_err *err)
 {
     int status = 0;
     change_tokens(b, row->depth, salt);
     if (b->task->real_fill && row->depth > 0)
-        status = compute_depth(b, row->depth, err);
-    else if (sluice_session_length(b->session) < row->depth)
-        status = sluice_session_fill(b->session, b->tokens, row->depth, err);
+        status = compute_depth(b, session, row->depth, err);
+    else if (sluice_session_length(session) < row->depth)
+        status = sluice_session_fill(session, b->tokens, row->depth, err);
     if (status == 0 && row->decode)
-        status = sluice_session_sync(b->session, b->tokens, decode_start(row->depth), NULL, err);
+        status = sluice_session_sync(session, b->tokens, decode_start(row->depth), NULL, err);
     return status;
+}
+
+static int prepare(struct bench *b, const struct sl_bench_row *row, size_t salt,
+                   struct sluice_err *err)
+{
+    int status = 0;
+    b->salt = salt;
+    for (size_t i = row->sessions; status == 0 && i-- > 0;)
+        status = prepare_session(b, b->all[i], row, salt_of(salt, i), err);
+    return status;
+}
+
+/* Token I of the repetition for all sessions. */
+static int step_all(struct bench *b, const struct sl_bench_row *row, size_t i,
+                    struct sluice_err *err)
+{
+    int32_t tokens[SLUICE_BATCH_MAX];
+    for (size_t k = 0; k < row->sessions; k++)
+        tokens[k] = token_at(b, decode_start(row->depth) + i, salt_of(b->salt, k));
+    return row->sessions > 1 ? sluice_sessions_step(b->all, tokens, row->sessions, err)
+                             : sluice_session_step(b->session, tokens[0], err);
 }
 
 static int work(struct bench *b, const struct sl_bench_row *row, struct run *run,
@@ -157,7 +195,7 @@ static int work(struct bench *b, const struct sl_bench_row *row, struct run *run
     if (!row->decode)
         status = sluice_session_sync(b->session, b->tokens, row->depth + row->n, &callbacks, err);
     for (size_t i = 0; status == 0 && row->decode && i < row->n; i++) {
-        status = sluice_session_step(b->session, b->tokens[decode_start(row->depth) + i], err);
+        status = step_all(b, row, i, err);
         if (status == 0 && on_progress(run, i + 1, row->n))
             status = SLUICE_ECANCELLED;
     }
@@ -239,7 +277,7 @@ static void add_use(struct sl_bench_row *row, const struct use *use)
     row->read += use->read;
     row->faults += use->faults;
     row->seconds += use->seconds;
-    row->tokens += (double)row->n;
+    row->tokens += (double)(row->n * row->sessions);
 }
 
 static void extrapolate(const struct bench *b, struct use *use)
@@ -291,7 +329,7 @@ static int run_repetitions(struct bench *b, struct sl_bench_row *row, struct sl_
             continue;
         extrapolate(b, &use);
         add_use(row, &use);
-        double tps = (double)row->n / use.seconds;
+        double tps = (double)(row->n * row->sessions) / use.seconds;
         sum += tps;
         squares += tps * tps;
     }
@@ -360,12 +398,13 @@ static int run_all(struct bench *b, struct sluice_err *err)
                ((size_t)t->warm + (size_t)t->cold);
     sl_bench_head(stdout, &b->table);
     for (size_t d = 0; status == 0 && d < t->depth.n; d++) {
-        struct sl_bench_row row = {.depth = t->depth.value[d]};
+        struct sl_bench_row row = {.depth = t->depth.value[d], .sessions = 1};
         for (size_t i = 0; status == 0 && i < t->prompt.n; i++) {
             row.n = t->prompt.value[i];
             status = run_both(b, row, err);
         }
         row.decode = true;
+        row.sessions = t->engine.sessions;
         for (size_t i = 0; status == 0 && i < t->decode.n; i++) {
             row.n = t->decode.value[i];
             status = run_both(b, row, err);
@@ -402,8 +441,10 @@ int sl_bench_model(const struct sl_bench_task *task, struct sluice_err *err)
 {
     struct bench b = {.task = task};
     b.context = largest(&task->depth) + sl_max(largest(&task->prompt), largest(&task->decode)) + 1;
-    b.table = (struct sl_bench_table){
-        .format = task->format, .cold = task->cold, .layers = task->layers};
+    b.table = (struct sl_bench_table){.format = task->format,
+                                      .cold = task->cold,
+                                      .sessions = task->engine.sessions,
+                                      .layers = task->layers};
     int status = open_model(&b, err);
     b.table.from = (struct sl_layer_count){(unsigned)b.info.dense_layers,
                                            (unsigned)(b.info.layers - b.info.dense_layers)};

@@ -57,7 +57,8 @@ static void head_csv(FILE *out, const struct sl_bench_table *t)
                  "read_fraction,expert_hit,expert_ahead,major_faults,bytes_per_token");
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, ",ms_%s", parts[i]);
-    fprintf(out, "%s%s\n", t->cold ? ",cold" : "", all_layers(t->layers) ? ",layers" : "");
+    fprintf(out, "%s%s%s\n", t->cold ? ",cold" : "", all_layers(t->layers) ? ",layers" : "",
+            t->sessions > 1 ? ",sessions" : "");
 }
 
 void sl_bench_head(FILE *out, const struct sl_bench_table *t)
@@ -80,10 +81,13 @@ void sl_bench_head(FILE *out, const struct sl_bench_table *t)
 
 void sl_bench_name(const struct sl_bench_row *r, char *out, size_t size)
 {
-    char depth[32] = "";
+    char depth[32] = "", sessions[32] = "";
     if (r->depth > 0)
         snprintf(depth, sizeof depth, " @ d%zu", r->depth);
-    snprintf(out, size, "%s%zu%s%s", r->decode ? "tg" : "pp", r->n, depth, r->cold ? " cold" : "");
+    if (r->sessions > 1)
+        snprintf(sessions, sizeof sessions, " x%zu", r->sessions);
+    snprintf(out, size, "%s%zu%s%s%s", r->decode ? "tg" : "pp", r->n, sessions, depth,
+             r->cold ? " cold" : "");
 }
 
 static void print_md(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
@@ -143,6 +147,8 @@ static void print_csv(FILE *out, const struct sl_bench_table *t, const struct sl
         fprintf(out, ",%d", r->cold);
     if (all_layers(t->layers))
         fprintf(out, ",%u", all_layers(t->layers));
+    if (t->sessions > 1)
+        fprintf(out, ",%zu", r->sessions);
     fprintf(out, "\n");
 }
 
@@ -166,6 +172,8 @@ static void print_json(FILE *out, const struct sl_bench_table *t, const struct s
         fprintf(out, "\"cold\": true, ");
     if (all_layers(t->layers))
         fprintf(out, "\"layers\": %u, ", all_layers(t->layers));
+    if (r->sessions > 1)
+        fprintf(out, "\"sessions\": %zu, ", r->sessions);
     fprintf(out, "\"ms\": {");
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, "%s\"%s\": %.6g", i ? ", " : "", parts[i], n.ms[i]);

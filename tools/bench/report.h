@@ -20,14 +20,15 @@ struct sl_bench_table {
     bool cold;        /* some rows are */
     /* layers.dense + layers.moe > 0: extrapolated to these, from the model's */
     struct sl_layer_count layers, from;
-    bool printed; /* a row, already */
+    size_t sessions; /* that step together, in some rows */
+    bool printed;    /* a row, already */
 };
 
-/* One test: N tokens at DEPTH, repeated. */
+/* One test: N tokens at DEPTH, of each of some sessions that step together, repeated. */
 struct sl_bench_row {
     bool decode; /* tg, else pp */
     bool cold;
-    size_t depth, n;
+    size_t depth, n, sessions;
     double tps, tps_sd;       /* mean and standard deviation of tokens per second */
     double seconds;           /* of all repetitions */
     double tokens;            /* of all repetitions */
@@ -36,7 +37,7 @@ struct sl_bench_row {
     struct sluice_stats used; /* by all repetitions */
 };
 
-/* "pp512 @ d4096", " cold" if it is, for people. */
+/* "pp512 @ d4096", "tg32 x8" of 8 sessions, " cold" if it is, for people. */
 void sl_bench_name(const struct sl_bench_row *row, char *out, size_t size);
 
 void sl_bench_head(FILE *out, const struct sl_bench_table *table);

@@ -32,6 +32,10 @@ static const struct sl_option rows[] = {
     {.name = "real-fill", SL_FIELD(SL_FLAG, struct bench_options, task.real_fill),
      .help = "Compute the tokens before instead of filling the caches with noise",
      .group = "Task"},
+    {.name = "sessions", SL_FIELD(SL_COUNT, struct bench_options, task.engine.sessions),
+     .value = "N", .fallback = "1", .low = 1, .high = SLUICE_BATCH_MAX,
+     .help = "Decode with so many sessions, a token of each at a time; t/s counts them all",
+     .group = "Task"},
     {.name = "repeat", .letter = 'r', SL_FIELD(SL_COUNT, struct bench_options, task.repeat),
      .value = "N", .fallback = "3", .low = 1, .high = 1000, .help = "Repetitions of each test",
      .group = "Task"},
@@ -118,6 +122,10 @@ static int bench_model(struct bench_options *o)
         return sl_usage_error(&command, stderr,
                               "--cold and --real-fill exclude each other: computing the tokens "
                               "before brings the experts into memory");
+    if (o->task.engine.sessions > 1 && (o->task.routes || o->task.trace))
+        return sl_usage_error(&command, stderr,
+                              "--sessions goes with neither --routes nor --trace: these are of one "
+                              "session");
     o->task.warm |= !o->task.cold;
     sl_interrupt_install();
     return sl_bench_model(&o->task, &err) < 0 ? sl_report(&err) : SL_EXIT_OK;

@@ -29,7 +29,11 @@ void sl_memory_print(FILE *out, const struct sluice_memory_plan *p)
     snprintf(what, sizeof what, "weights that every token needs, %s",
              p->load == SLUICE_LOAD_COPY ? "copied" : "mapped");
     print_row(out, p->resident, what);
-    snprintf(what, sizeof what, "KV cache of %zu tokens", p->context);
+    if (p->sessions > 1)
+        snprintf(what, sizeof what, "KV caches of %u sessions of %zu tokens", p->sessions,
+                 p->context);
+    else
+        snprintf(what, sizeof what, "KV cache of %zu tokens", p->context);
     print_row(out, p->kv, what);
     snprintf(what, sizeof what, "scratch for %zu tokens at a time, %zu meet an expert", p->chunk,
              p->span);

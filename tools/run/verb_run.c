@@ -18,7 +18,11 @@
 #include "tools/run/session_file.h"
 #include "tools/verbs.h"
 
-enum { MAX_PROMPT = 64 << 20, BYTES_PER_TOKEN = 2 };
+enum {
+    MAX_PROMPT = 64 << 20,
+    BYTES_PER_TOKEN = 2,
+    DRAWN = 2, /* most tokens of one pass */
+};
 
 struct run_options {
     struct sl_engine_options engine;
@@ -30,6 +34,8 @@ struct run_options {
     const char *session;
     bool json;
 };
+
+static const char *const mtp_names[] = {"auto", "on", "off", NULL}; /* enum sluice_drafting */
 
 /* clang-format off */
 static const struct sl_option rows[] = {
@@ -47,6 +53,10 @@ static const struct sl_option rows[] = {
                         "model's own", .group = "Sampling"},
     {.name = "seed", .letter = 's', SL_FIELD(SL_COUNT, struct run_options, seed), .value = "N",
      .fallback = "0", .help = "The same seed gives the same answer", .group = "Sampling"},
+    {.name = "mtp", SL_FIELD(SL_ENUM, struct run_options, engine.drafting), .fallback = "auto",
+     .names = mtp_names,
+     .help = "Drafts by the model's MTP layer, which change no token; auto: while they pay, where "
+             "everything fits into memory; on: always", .group = "Sampling"},
     {.name = "json", SL_FIELD(SL_FLAG, struct run_options, json),
      .help = "When the answer is complete, print one JSON object with \"text\", \"stats\" and "
              "\"memory\" on standard output instead of the text", .group = "Output"},
@@ -134,7 +144,28 @@ struct answer {
 
 /* ---- the answer ----------------------------------------------------------------------------- */
 
-/* Samples and prints until the end token, N tokens, a full context or Ctrl-C. */
+/*
+ * Draws the next token, or two, of at most LEFT and appends them: but for the last one, after which
+ * nothing will be drawn.  Returns how many.
+ */
+static int draw(struct answer *a, const struct sluice_sampling *sampling, size_t left,
+                int32_t *tokens, struct sluice_err *err)
+{
+    if (left > 1)
+        return sluice_session_generate(a->session, sampling, tokens, sl_min(left, DRAWN), err);
+    tokens[0] = sluice_session_sample(a->session, sampling, err);
+    return tokens[0] < 0 ? tokens[0] : 1;
+}
+
+static void print_piece(struct answer *a, int32_t token)
+{
+    const char *piece;
+    size_t len;
+    sluice_detokenizer_push(a->text, token, &piece, &len);
+    fwrite(piece, 1, len, a->out);
+}
+
+/* Draws and prints until the end token, N tokens, a full context or Ctrl-C. */
 static int generate(struct answer *a, struct sluice_err *err)
 {
     const struct run_options *o = a->options;
@@ -143,28 +174,27 @@ static int generate(struct answer *a, struct sluice_err *err)
         .top_p = (float)(o->top_p > 0 ? o->top_p : (double)a->info.top_p),
         .seed = o->seed,
     };
+    int32_t tokens[DRAWN];
     const char *piece;
     size_t len;
     int status = 0;
-    while (a->said < o->n && !sl_interrupted() && !ferror(a->out)) {
-        int32_t token = sluice_session_sample(a->session, &sampling, err);
-        if (token < 0)
-            return token;
-        if (token == a->info.eos)
+    bool more = true;
+    while (more && !sl_interrupted() && !ferror(a->out)) {
+        size_t left = sl_min(o->n - a->said, a->room - sluice_session_length(a->session) + 1);
+        status = draw(a, &sampling, left, tokens, err);
+        if (status < 0 || tokens[0] == a->info.eos)
             break;
-        sluice_detokenizer_push(a->text, token, &piece, &len);
-        fwrite(piece, 1, len, a->out);
+        for (int i = 0; i < status; i++)
+            print_piece(a, tokens[i]);
         fflush(a->out);
-        if (++a->said == o->n || sluice_session_length(a->session) == a->room)
-            break;
-        if ((status = sluice_session_step(a->session, token, err)) < 0)
-            break;
+        a->said += (uint64_t)status;
+        more = left > (size_t)status;
     }
     sluice_detokenizer_end(a->text, &piece, &len);
     fwrite(piece, 1, len, a->out);
     if (!o->json)
         printf("\n");
-    return status == SLUICE_ECANCELLED ? 0 : status; /* the answer so far stands */
+    return status < 0 && status != SLUICE_ECANCELLED ? status : 0; /* the answer so far stands */
 }
 
 /* The limits that doctor measured; a file that is none of ours is told, and otherwise ignored. */
@@ -232,11 +262,21 @@ static int print_end(struct answer *a, struct sluice_err *err)
 
 /* ---- from options to the end ---------------------------------------------------------------- */
 
+/* A trace has each position once, and a session that was saved without MTP goes on without. */
+static bool wants_mtp(const struct answer *a, size_t tokens)
+{
+    const struct sl_engine_options *o = &a->options->engine;
+    bool possible = !a->options->trace && (a->saved.tokens == 0 || a->saved.mtp);
+    return o->drafting == SLUICE_DRAFTING_ON ||
+           (o->drafting == SLUICE_DRAFTING_AUTO && possible && sl_mtp_fits(o, tokens));
+}
+
 /* The engine, with memory for a session of TOKENS, and the prompt's tokens. */
 static int open_engine(struct answer *a, const char *text, size_t len, size_t tokens,
                        struct sluice_err *err)
 {
-    int status = sl_open_engine(&a->engine, &a->options->engine, false, tokens, err);
+    const struct sl_engine_options *o = &a->options->engine;
+    int status = sl_open_engine(&a->engine, o, wants_mtp(a, tokens), tokens, err);
     if (status < 0)
         return status;
     int64_t n = sluice_tokenize(a->engine, text, len, SLUICE_ADD_BOS, &a->prompt, err);
@@ -368,6 +408,10 @@ int sl_verb_run(int argc, char **argv)
         return status;
     if (!o.prompt && isatty(STDIN_FILENO))
         return sl_usage_error(&command, stderr, "no prompt: give -p TEXT or pipe one in");
+    if (o.trace && o.engine.drafting == SLUICE_DRAFTING_ON)
+        return sl_usage_error(&command, stderr,
+                              "--trace and --mtp on exclude each other: a trace has each position "
+                              "once");
     if (run(&o, &err) < 0)
         return sl_report(&err);
     return sl_interrupted() ? SL_EXIT_INTERRUPTED : SL_EXIT_OK;
