@@ -361,9 +361,15 @@ SLUICE_API int sluice_session_restore(sluice_session *session, const char *path,
                                       sluice_loading_fn *progress, void *user,
                                       struct sluice_err *err);
 
-/* Number of tokens in a file of sluice_session_save(), for a session to have room for them: only
- * the header is checked. */
-SLUICE_API int64_t sluice_session_saved(const char *path, struct sluice_err *err);
+/* What an engine and a session have to offer to a file of sluice_session_save(). */
+struct sluice_saved {
+    size_t tokens; /* room for so many */
+    int mtp;       /* the file has what an engine with MTP needs */
+};
+
+/* Only the file's header is checked. */
+SLUICE_API int sluice_session_saved(struct sluice_saved *saved, const char *path,
+                                    struct sluice_err *err);
 
 struct sluice_sampling {
     float temperature; /* 0: always the most likely token */

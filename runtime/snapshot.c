@@ -16,8 +16,6 @@
 #include "runtime/base/file.h"
 #include "runtime/base/huge.h"
 
-#define COMPUTE_AGAIN "remove it, and the session is computed anew"
-
 /* ---- does it fit? --------------------------------------------------------------------------- */
 
 static const char *cache_name(uint32_t type)
@@ -87,7 +85,7 @@ static int check_fit(const struct sl_snapshot *h, const sluice_session *s, const
         h->hidden != own.hidden || h->vocab != own.vocab)
         return sl_fail(err, SLUICE_EFORMAT,
                        "%s: %u layers with rows of %u + %u bytes, panels of %u; wanted: %u with "
-                       "%u + %u, %u: " COMPUTE_AGAIN,
+                       "%u + %u, %u: " SL_COMPUTE_ANEW,
                        path, h->layers, h->latent_bytes, h->tail_bytes, h->panel_bytes, own.layers,
                        own.latent_bytes, own.tail_bytes, own.panel_bytes);
     return 0;
@@ -103,7 +101,7 @@ static int read_table(int fd, const struct sl_snapshot *h, uint64_t **table, con
         return sl_fail_nomem(err, path, bytes);
     int status = sl_read_at(fd, *table, bytes, SL_SNAPSHOT_PAGE + h->data_bytes, path, err);
     if (status == 0 && sl_hash(*table, bytes) != h->table_xxh3)
-        status = sl_fail(err, SLUICE_EDAMAGED, "%s: damaged near its end: " COMPUTE_AGAIN, path);
+        status = sl_fail(err, SLUICE_EDAMAGED, "%s: damaged near its end: " SL_COMPUTE_ANEW, path);
     return status;
 }
 
@@ -140,8 +138,8 @@ int sluice_session_restore(sluice_session *s, const char *path, sluice_loading_f
         status = sl_stretches_open(&data, s, &h, false, err);
     if (status == 0 && data.bytes != h.data_bytes)
         status = sl_fail(err, SLUICE_EFORMAT,
-                         "%s: %" PRIu64 " bytes of data, %" PRIu64 " wanted: " COMPUTE_AGAIN, path,
-                         h.data_bytes, data.bytes);
+                         "%s: %" PRIu64 " bytes of data, %" PRIu64 " wanted: " SL_COMPUTE_ANEW,
+                         path, h.data_bytes, data.bytes);
     if (status == 0)
         status = read_table(fd, &h, &table, path, err);
     if (status == 0) {
@@ -155,13 +153,16 @@ int sluice_session_restore(sluice_session *s, const char *path, sluice_loading_f
     return status;
 }
 
-int64_t sluice_session_saved(const char *path, struct sluice_err *err)
+int sluice_session_saved(struct sluice_saved *saved, const char *path, struct sluice_err *err)
 {
     struct sl_snapshot h;
     int fd, status = sl_snapshot_open(&fd, &h, path, err);
     if (fd >= 0)
         close(fd);
-    return status < 0 ? status : (int64_t)h.tokens;
+    *saved = (struct sluice_saved){0};
+    if (status == 0)
+        *saved = (struct sluice_saved){.tokens = h.tokens, .mtp = h.has_mtp != 0};
+    return status;
 }
 
 /* ---- saving --------------------------------------------------------------------------------- */

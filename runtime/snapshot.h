@@ -11,6 +11,8 @@ enum {
     SL_SNAPSHOT_PIECE = 4 << 20, /* data are read, written and checksummed in pieces of this */
 };
 
+#define SL_COMPUTE_ANEW "remove it, and the session is computed anew" /* for messages */
+
 enum sl_snapshot_flag {
     SL_SNAPSHOT_LOGITS = 1, /* those of the last token are in the file */
     SL_SNAPSHOT_ONEDNN = 2, /* the session multiplied by oneDNN */

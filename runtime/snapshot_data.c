@@ -106,7 +106,7 @@ static void copy_bytes(const struct sl_stretches *d, uint64_t at, size_t n, uint
 
 struct moving {
     const struct sl_transfer *t;
-    struct sl_huge buffers; /* [THREADS][SL_SNAPSHOT_PIECE] */
+    struct sl_huge buffers; /* [threads][SL_SNAPSHOT_PIECE] */
     pthread_t threads[THREADS];
     unsigned started;
     pthread_mutex_t lock; /* guards what follows */
@@ -159,9 +159,7 @@ static int move_piece(const struct sl_transfer *t, uint64_t piece, uint8_t *data
     int status = move_bytes(t, data, pages, n, offset, err);
     if (status == 0 && sl_hash(data, n) != t->xxh3[piece])
         status = sl_fail(err, SLUICE_EDAMAGED,
-                         "%s: damaged between bytes %" PRIu64 " and %" PRIu64
-                         ": remove it, and the "
-                         "session is computed anew",
+                         "%s: damaged between bytes %" PRIu64 " and %" PRIu64 ": " SL_COMPUTE_ANEW,
                          t->path, offset, offset + n);
     if (status == 0)
         copy_bytes(t->data, at, n, data, false);
@@ -215,13 +213,14 @@ static void watch(struct moving *m)
 int sl_transfer_run(const struct sl_transfer *t, struct sluice_err *err)
 {
     struct moving m = {.t = t};
+    size_t wanted = sl_min(sl_ceil_div(t->data->bytes, SL_SNAPSHOT_PIECE), THREADS);
     int failed = 0;
-    int status = sl_huge_open(&m.buffers, (size_t)THREADS * SL_SNAPSHOT_PIECE, t->path, err);
+    int status = sl_huge_open(&m.buffers, wanted * SL_SNAPSHOT_PIECE, t->path, err);
     if (status < 0)
         return status;
     pthread_mutex_init(&m.lock, NULL);
     pthread_cond_init(&m.changed, NULL);
-    while (m.started < THREADS && failed == 0) {
+    while (m.started < wanted && failed == 0) {
         failed = sl_thread_start(&m.threads[m.started], move_pieces, &m);
         m.started += failed == 0;
     }

@@ -106,9 +106,7 @@ int sl_snapshot_parse(struct sl_snapshot *h, const uint8_t page[SL_SNAPSHOT_PAGE
         return sl_fail(err, SLUICE_EFORMAT, "%s: not a saved session: name another file", path);
     if (hash != sl_hash(page, XXH3_AT))
         return sl_fail(err, SLUICE_EDAMAGED,
-                       "%s: the first 4096 bytes are damaged: remove it, and the session is "
-                       "computed anew",
-                       path);
+                       "%s: the first 4096 bytes are damaged: " SL_COMPUTE_ANEW, path);
     if (h->version != SL_SNAPSHOT_VERSION)
         return sl_fail(err, SLUICE_EVERSION,
                        "%s: version %u of saved sessions, this build reads %d; use a newer sluice, "
@@ -116,15 +114,12 @@ int sl_snapshot_parse(struct sl_snapshot *h, const uint8_t page[SL_SNAPSHOT_PAGE
                        path, h->version, SL_SNAPSHOT_VERSION);
     if (!is_possible(h) || !data_bytes_of(h, &data_bytes) || data_bytes != h->data_bytes ||
         !file_bytes_of(data_bytes, &whole) || whole != h->file_bytes)
-        return sl_fail(err, SLUICE_EFORMAT,
-                       "%s: its header contradicts itself: remove it, and the session is computed "
-                       "anew",
+        return sl_fail(err, SLUICE_EFORMAT, "%s: its header contradicts itself: " SL_COMPUTE_ANEW,
                        path);
     if (h->file_bytes != file_bytes)
         return sl_fail(err, SLUICE_EDAMAGED,
                        "%s: %" PRIu64 " bytes, %" PRIu64
-                       " wanted: truncated or changed; remove it, "
-                       "and the session is computed anew",
+                       " wanted: truncated or changed; " SL_COMPUTE_ANEW,
                        path, file_bytes, h->file_bytes);
     return 0;
 }

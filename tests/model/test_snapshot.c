@@ -96,10 +96,13 @@ static void restore(sluice_session *s, const char *name)
 /* N tokens, STEPS more in the saved session, and in the restored one the same. */
 static void check_length(struct pair *p, size_t n)
 {
+    struct sluice_saved file;
     struct sluice_err err = {0};
     check_status(sluice_session_sync(p->saved, p->tokens, n, NULL, &err), &err);
     save(p->saved, "first");
-    assert_int_equal(sluice_session_saved(at("first"), &err), n);
+    check_status(sluice_session_saved(&file, at("first"), &err), &err);
+    assert_int_equal(file.tokens, n);
+    assert_int_equal(file.mtp, p->saved->has_mtp);
     for (size_t i = 0; i <= STEPS; i++) {
         memcpy(p->logits + i * p->vocab, sluice_session_logits(p->saved),
                p->vocab * sizeof *p->logits);

@@ -347,6 +347,28 @@ static void test_places(void **unused)
     scene_close(&c);
 }
 
+/* Caches of NaN, well written by somebody who means no good: other answers, and no more. */
+static void test_nonsense(void **unused)
+{
+    (void)unused;
+    struct scene c;
+    struct sluice_err err = {0};
+    scene_open(&c);
+    size_t panels = (CONTEXT + SL_KEY_PANEL - 1) / SL_KEY_PANEL;
+    for (uint32_t i = 0; i < c.saved->n_layers; i++) {
+        const struct sl_layer_cache *cache = &c.saved->caches[i];
+        memset(cache->keys, 0xff,
+               panels * sl_key_panel_bytes(SL_CACHE_INT8, c.saved->ws.config->index_dim));
+        memset(cache->kv.tail, 0xff, N * cache->kv.tail_stride);
+    }
+    check_status(sluice_session_save(c.saved, at("bad"), NULL, NULL, &err), &err);
+    check_status(sluice_session_restore(c.s, at("bad"), NULL, NULL, &err), &err);
+    check_status(sluice_session_step(c.s, 1, &err), &err);
+    check_status(sluice_session_sync(c.s, c.tokens, CONTEXT, NULL, &err), &err);
+    check_status(sluice_session_sync(c.s, c.tokens + 1, N / 2, NULL, &err), &err);
+    scene_close(&c);
+}
+
 /* ---- several at once ------------------------------------------------------------------------ */
 
 enum { ROUNDS = 30 };
@@ -466,8 +488,8 @@ int main(void)
         cmocka_unit_test(test_kill),          cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_header_bits),   cmocka_unit_test(test_data_bits),
         cmocka_unit_test(test_other_numbers), cmocka_unit_test(test_misfits),
-        cmocka_unit_test(test_mtp),           cmocka_unit_test(test_places),
-        cmocka_unit_test(test_one_file),
+        cmocka_unit_test(test_mtp),           cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_places),        cmocka_unit_test(test_one_file),
     };
     return cmocka_run_group_tests_name("snapshot damage", tests, make_root, remove_root);
 }

@@ -13,15 +13,12 @@
 #include "tools/common/progress.h"
 #include "tools/common/status.h"
 
-int sl_session_look(const char *path, size_t *saved, struct sluice_err *err)
+int sl_session_look(struct sluice_saved *saved, const char *path, struct sluice_err *err)
 {
     char copy[SL_PATH_MAX];
-    *saved = 0;
-    if (access(path, F_OK) == 0) {
-        int64_t n = sluice_session_saved(path, err);
-        *saved = n < 0 ? 0 : (size_t)n;
-        return n < 0 ? (int)n : 0;
-    }
+    *saved = (struct sluice_saved){0};
+    if (access(path, F_OK) == 0)
+        return sluice_session_saved(saved, path, err);
     if (errno != ENOENT)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot open %s", path);
     snprintf(copy, sizeof copy, "%s", path);

@@ -9,9 +9,9 @@
  * kept only in a context that is longer than what a query selects. */
 enum { SL_SESSION_ROOM = 4096 };
 
-/* Before anything is loaded: *saved receives the number of tokens in PATH, or 0 when there is no
- * such file; then one must be allowed there. */
-int sl_session_look(const char *path, size_t *saved, struct sluice_err *err);
+/* Before anything is loaded: *saved is what PATH has, no tokens when there is no such file; then
+ * one must be allowed there. */
+int sl_session_look(struct sluice_saved *saved, const char *path, struct sluice_err *err);
 
 /* The context for a run that needs TOKENS and begins with SAVED. */
 size_t sl_session_room(size_t tokens, size_t saved, const struct sluice_model_info *info);

@@ -133,7 +133,7 @@ struct answer {
     char *input; /* standard input, when the prompt comes from there */
     int32_t *prompt;
     size_t n, room;                   /* tokens of the prompt; of the context */
-    size_t saved;                     /* of the saved session; 0: there is none */
+    struct sluice_saved saved;        /* session; without tokens: there is none */
     struct sluice_stats prompt_stats; /* at the end of the prompt */
     uint64_t said;                    /* tokens */
     FILE *out;                        /* stdout, or the memory of `buffer` */
@@ -279,7 +279,7 @@ static int open_engine(struct answer *a, const char *text, size_t len, size_t to
     sluice_engine_info(a->engine, &a->info);
     a->room = sl_min(a->n + a->options->n, (size_t)a->info.context);
     if (a->options->session)
-        a->room = sl_session_room(a->room, a->saved, &a->info);
+        a->room = sl_session_room(a->room, a->saved.tokens, &a->info);
     return 0;
 }
 
@@ -292,9 +292,9 @@ static int open_model(struct answer *a, struct sluice_err *err)
     const char *text = o->prompt ? o->prompt : a->input;
     guess = len / BYTES_PER_TOKEN + o->n + 1;
     if (status == 0 && o->session)
-        status = sl_session_look(o->session, &a->saved, err);
+        status = sl_session_look(&a->saved, o->session, err);
     if (o->session)
-        guess = sl_max(guess, sl_max(a->saved, SL_SESSION_ROOM));
+        guess = sl_max(guess, sl_max(a->saved.tokens, SL_SESSION_ROOM));
     if (status == 0)
         status = open_engine(a, text, len, guess, err);
     if (status == 0 && a->room > guess && !o->engine.context) {
@@ -357,7 +357,7 @@ static int answer(struct answer *a, struct sluice_err *err)
     struct sl_interrupt_action cancel = {cancel_session, a->session};
     sl_interrupt_install();
     sl_interrupt_set_action(&cancel);
-    int status = a->saved ? sl_session_restore(a->session, a->options->session, err) : 0;
+    int status = a->saved.tokens ? sl_session_restore(a->session, a->options->session, err) : 0;
     if (status < 0) {
         sl_interrupt_set_action(NULL);
         return status;
