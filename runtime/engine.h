@@ -18,6 +18,7 @@ struct sluice_engine {
     uint8_t *drawable; /* [vocab]: 1 for ids that have a token */
     struct sluice_memory_plan memory;
     uint64_t session_bytes;       /* of open sessions and their scratch */
+    sluice_session *sessions;     /* the open ones, in a list */
     struct sl_workbench *benches; /* that have sessions */
     char dir[SL_PATH_MAX];
 };

@@ -91,6 +91,7 @@ int sluice_session_fill(sluice_session *s, const int32_t *tokens, size_t n, stru
             fill_layer(f, layer, n);
         memcpy(s->tokens, tokens, n * sizeof *tokens);
         s->length = n;
+        s->alone = true; /* noise is for nobody else */
         s->have_logits = false;
         if (s->has_mtp) {
             s->mtp_length = n - 1;

@@ -12,8 +12,8 @@ include runtime/sample/local.mk
 noinst_LTLIBRARIES += libruntime.la
 libruntime_la_SOURCES = \
     runtime/layer.h runtime/layer.c runtime/session.h runtime/session.c runtime/span.c runtime/mtp.c runtime/head.c \
-    runtime/fill.c runtime/sizing.h runtime/workbench.h runtime/workbench.c \
-    runtime/batch.c \
+    runtime/draft.c runtime/fill.c runtime/prefix.c runtime/sizing.h runtime/workbench.h runtime/workbench.c \
+    runtime/batch.c runtime/snapshot.h runtime/snapshot.c runtime/snapshot_header.c runtime/snapshot_data.c \
     runtime/engine.h runtime/engine.c runtime/budget.h runtime/budget.c runtime/allotment.c
 libruntime_la_LIBADD = libattention.la libmoe.la libtext.la libsample.la libstream.la \
     libonednn.la libmodel.la libcontainer.la libbase.la libsimd.la

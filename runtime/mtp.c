@@ -63,6 +63,18 @@ static int show_drafts(sluice_session *s, const struct sl_layer_weights *w, size
     return status;
 }
 
+/* ROWS, the main model's residual stream at positions [first, first + n), becomes the layer's.
+ * Token first + n must be known. */
+static int run_rows(sluice_session *s, size_t first, size_t n, float *rows, struct sluice_err *err)
+{
+    const struct sl_config *c = &s->engine->weights->config;
+    const struct sl_layer_weights *w = &s->engine->weights->layers[c->layers];
+    for (size_t t = 0; t < n; t += s->chunk)
+        prepare(s, w, first + t, sl_min(s->chunk, n - t), rows + t * c->hidden);
+    s->ws.next = NULL;
+    return sl_layer_run(&s->ws, w, &s->caches[c->layers], c->layers, first, n, rows, err);
+}
+
 /* The residual streams of both models have one place: position i of the MTP layer takes that of
  * token i of the main model. */
 int sl_mtp_run(sluice_session *s, size_t position, size_t n,
@@ -75,11 +87,8 @@ int sl_mtp_run(sluice_session *s, size_t position, size_t n,
     float *before = s->hidden - c->hidden, *rows = first < position ? before : s->hidden;
     int status = 0;
     memcpy(before, s->mtp_last, c->hidden * sizeof *before);
-    for (size_t t = first; t < end; t += s->chunk)
-        prepare(s, w, t, sl_min(s->chunk, end - t), rows + (t - first) * c->hidden);
     if (first < end)
-        status = sl_layer_run(&s->ws, w, &s->caches[c->layers], c->layers, first, end - first, rows,
-                              err);
+        status = run_rows(s, first, end - first, rows, err);
     if (status == 0 && first < end && callbacks && callbacks->draft)
         status = show_drafts(s, w, first, end - first, rows, callbacks);
     if (status == 0) {
@@ -109,4 +118,18 @@ int sl_mtp_step(sluice_session *lead, sluice_session *const *sessions, const int
     lead->ws.next = NULL; /* a pass that was stopped has left it */
     return sl_layer_run_at(&lead->ws, w, &(struct sl_places){.each = place}, c->layers, rows,
                            lead->hidden, err);
+}
+
+int sl_mtp_draft(sluice_session *s, float *logits, struct sluice_err *err)
+{
+    const struct sl_config *c = &s->engine->weights->config;
+    const struct sl_layer_weights *w = &s->engine->weights->layers[c->layers];
+    float *row = s->hidden - c->hidden;
+    memcpy(row, s->mtp_last, c->hidden * sizeof *row);
+    int status = run_rows(s, s->length - 1, 1, row, err);
+    if (status < 0)
+        return status;
+    sl_norm_rows(&s->ws, row, w->vector[SL_MTP_FINAL_NORM], 1, row);
+    sl_head_row(s, row, logits);
+    return 0;
 }

@@ -73,6 +73,9 @@ static int check_opts(const struct sluice_session_opts *opts, const struct sl_co
     if ((unsigned)opts->multiplier > SLUICE_MULTIPLY_ONEDNN)
         return sl_fail(err, SLUICE_EARG, "multiplier %d; SLUICE_MULTIPLY_… wanted",
                        (int)opts->multiplier);
+    if ((unsigned)opts->drafting > SLUICE_DRAFTING_OFF)
+        return sl_fail(err, SLUICE_EARG, "drafting %d; SLUICE_DRAFTING_… wanted",
+                       (int)opts->drafting);
     size_t most = UINT32_MAX / c->experts_used;
     if (opts->chunk > most || opts->span > most)
         return sl_fail(err, SLUICE_EARG, "chunk of %zu tokens, span of %zu; at most %zu",
@@ -131,6 +134,8 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct ope
     size_t span = opts->span ? opts->span : z->span;
     s->span = s->span_now = sl_min(sl_max(span, s->chunk), most);
     s->span_seconds = opts->prefill_seconds;
+    s->drafts.mode = opts->drafting;
+    s->drafts.trial.window = SL_DRAFT_WINDOW;
     bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
     w->config = c;
     w->wave = sl_moe_wave(c, s->n_layers);
@@ -238,6 +243,8 @@ int sluice_session_open(sluice_session **session, sluice_engine *engine,
     s->ws.compute.meter = &s->meter;
     s->ws.cancelled = &s->cancelled;
     s->ws.owner = &s->owner;
+    s->alone = opts && opts->alone;
+    sl_prefix_join(s);
     return 0;
 }
 
@@ -246,6 +253,7 @@ void sluice_session_close(sluice_session **session)
     sluice_session *s = *session;
     if (!s)
         return;
+    sl_prefix_leave(s);
     sl_onednn_close(&s->multiplier);
     sl_workbench_leave(&s->bench, s->engine);
     if (s->arena.base)
@@ -259,6 +267,7 @@ void sluice_session_close(sluice_session **session)
 void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks)
 {
     s->owner.hooks = hooks;
+    s->alone = s->alone || hooks->route || hooks->select; /* which may change what is computed */
 }
 
 /* The observer as a hook. */
@@ -323,10 +332,7 @@ static int64_t run_layers(sluice_session *s, struct extension *x, size_t positio
 {
     const struct sl_weights *w = s->engine->weights;
     size_t hidden = w->config.hidden, layers = w->config.layers;
-    struct sl_lap start, first;
-    sl_meter_start(&s->meter);
-    start = first = sl_span_lap(s);
-    sl_moe_begin(&s->ws.moe, n, &s->cancelled);
+    struct sl_lap start = sl_span_lap(s), first = start;
     for (size_t t = 0; t < n; t++)
         sl_embed(w, s->ws.compute.ops, s->tokens[position + t], s->hidden + t * hidden);
     for (uint32_t layer = 0; layer < layers; layer++) {
@@ -345,9 +351,12 @@ static int64_t run_layers(sluice_session *s, struct extension *x, size_t positio
     return (int64_t)n;
 }
 
-/* Final norm and head over the residual stream of [position, position + n), chunk by chunk. */
-static int show_logits(sluice_session *s, const struct sluice_sync_callbacks *callbacks,
-                       size_t position, size_t n)
+int64_t sl_session_layers(sluice_session *s, size_t position, size_t n, struct sluice_err *err)
+{
+    return run_layers(s, &(struct extension){position, position + n, NULL, 0}, position, n, err);
+}
+
+int sl_session_show(sluice_session *s, size_t position, size_t n, sl_show_fn *show, void *user)
 {
     const float *norm = s->engine->weights->head.vector[SL_FINAL_NORM];
     size_t hidden = s->engine->weights->config.hidden;
@@ -355,7 +364,7 @@ static int show_logits(sluice_session *s, const struct sluice_sync_callbacks *ca
     for (size_t t = 0; status == 0 && t < n; t += s->chunk) {
         size_t count = sl_min(s->chunk, n - t);
         sl_norm_rows(&s->ws, s->hidden + t * hidden, norm, count, s->final);
-        status = sl_head_show(s, s->final, position + t, count, callbacks->logits, callbacks->user);
+        status = sl_head_show(s, s->final, position + t, count, show, user);
     }
     return status;
 }
@@ -368,12 +377,22 @@ static void keep_logits(sluice_session *s, size_t n)
     sl_head_row(s, s->final, s->logits);
 }
 
+int sl_session_stopped(sluice_session *s, int status, struct sluice_err *err)
+{
+    if (status != SLUICE_ECANCELLED)
+        return status;
+    atomic_store(&s->cancelled, 0);
+    return cancelled(err);
+}
+
 /* A span from POSITION on, of MOST tokens or fewer: layers, logits of the rows that are wanted,
  * MTP. */
 static int run_span(sluice_session *s, struct extension *x, size_t position, size_t most,
                     struct sluice_err *err)
 {
     const struct sluice_sync_callbacks *callbacks = x->callbacks;
+    sl_meter_start(&s->meter);
+    sl_moe_begin(&s->ws.moe, most, &s->cancelled);
     int64_t done = run_layers(s, x, position, most, err);
     int status = done < 0 ? (int)done : 0;
     size_t n = done < 0 ? 0 : (size_t)done;
@@ -381,15 +400,11 @@ static int run_span(sluice_session *s, struct extension *x, size_t position, siz
     if (status == 0 && last)
         keep_logits(s, n);
     if (status == 0 && callbacks && callbacks->logits)
-        status = show_logits(s, callbacks, position, n);
+        status = sl_session_show(s, position, n, callbacks->logits, callbacks->user);
     if (status == 0 && s->has_mtp)
         status = sl_mtp_run(s, position, n, callbacks, err);
-    if (status == SLUICE_ECANCELLED) {
-        atomic_store(&s->cancelled, 0);
-        return cancelled(err);
-    }
     if (status < 0)
-        return status;
+        return sl_session_stopped(s, status, err);
     s->length = position + n;
     s->have_logits = last;
     return 0;
@@ -460,6 +475,9 @@ int sluice_session_sync(sluice_session *s, const int32_t *tokens, size_t n,
     if (callbacks && callbacks->draft && !s->has_mtp)
         return sl_fail(err, SLUICE_EARG, "drafts wanted, but the engine was opened without MTP");
     size_t first = keep_prefix(s, tokens, n);
+    if (first < n && !(callbacks && (callbacks->logits || callbacks->draft)))
+        first = sl_prefix_take(s, tokens, n);
+    s->stats.reused_tokens += first;
     if (first == n)
         return 0;
     status = extend(s, tokens, n, callbacks, err);
@@ -498,6 +516,21 @@ size_t sluice_session_length(const sluice_session *s)
     return s->length;
 }
 
+int32_t sl_session_draw(sluice_session *s, const struct sluice_sampling *sampling, size_t position,
+                        const float *logits)
+{
+    const struct sl_sampler sampler = {
+        .temperature = sampling->temperature,
+        .top_p = sampling->top_p,
+        .seed = sampling->seed,
+        .draw = position,
+        .allowed = s->engine->drawable,
+        .exponential = sl_expf,
+        .scratch = s->candidates,
+    };
+    return sl_sample(&sampler, logits, s->engine->weights->config.vocab);
+}
+
 int32_t sluice_session_sample(sluice_session *s, const struct sluice_sampling *sampling,
                               struct sluice_err *err)
 {
@@ -507,16 +540,7 @@ int32_t sluice_session_sample(sluice_session *s, const struct sluice_sampling *s
                        (double)sampling->temperature, (double)sampling->top_p);
     if (!s->have_logits)
         return sl_fail(err, SLUICE_EARG, "nothing to sample from: sync the session first");
-    struct sl_sampler sampler = {
-        .temperature = sampling->temperature,
-        .top_p = sampling->top_p,
-        .seed = sampling->seed,
-        .draw = s->length,
-        .allowed = s->engine->drawable,
-        .exponential = sl_expf,
-        .scratch = s->candidates,
-    };
-    int32_t token = sl_sample(&sampler, s->logits, s->engine->weights->config.vocab);
+    int32_t token = sl_session_draw(s, sampling, s->length, s->logits);
     if (token < 0)
         return sl_fail(err, SLUICE_EDAMAGED, "every logit is NaN: run sluice verify on the model");
     return token;
@@ -530,6 +554,7 @@ void sluice_session_cancel(sluice_session *s)
 void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
 {
     *stats = s->stats;
+    sl_drafts_stats(&s->drafts, stats);
     stats->expert_uses = s->owner.expert_uses;
     stats->sparse_queries = s->owner.sparse_queries;
     stats->multiplier = s->multiplier ? s->multiplier->name : "kernels";
@@ -545,9 +570,7 @@ void sluice_session_stats(const sluice_session *s, struct sluice_stats *stats)
         stats->expert_slots = use.slots;
         stats->read_seconds = use.read_seconds;
         stats->wait_seconds = use.wait_seconds;
-        stats->guessing = use.guesses.verdict == SL_AHEAD_TRYING ? 0
-                          : use.guesses.verdict == SL_AHEAD_ON   ? 1
-                                                                 : -1;
+        stats->guessing = sl_trial_says(&use.guesses);
         memcpy(stats->guess_seconds, use.guesses.seconds, sizeof stats->guess_seconds);
     }
 }

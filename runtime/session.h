@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside the runtime: a session's state, shared by session.c and mtp.c; tests set its hooks. */
+/* Inside the runtime: a session's state, shared by session.c, mtp.c and draft.c; tests set its
+ * hooks. */
 #ifndef SL_SESSION_H
 #define SL_SESSION_H
 
@@ -10,7 +11,18 @@
 #include "runtime/sample/sample.h"
 #include "runtime/workbench.h"
 
-enum { SL_LOGIT_ROWS = 8 }; /* rows of logits computed together */
+enum {
+    SL_LOGIT_ROWS = 8,    /* rows of logits computed together */
+    SL_DRAFT_WINDOW = 16, /* passes with drafts, or without, in a row, to see what pays */
+};
+
+/* What became of the tokens that sluice_session_generate() gave: [1] of passes with a draft. */
+struct sl_drafts {
+    enum sluice_drafting mode;
+    struct sl_trial trial;
+    uint64_t made, right;
+    uint64_t tokens[2], experts[2]; /* experts: wanted, each once per layer and pass */
+};
 
 /* s: scratch, which other sessions overwrite between two calls. */
 struct sluice_session {
@@ -44,6 +56,10 @@ struct sluice_session {
     float *mtp_last;           /* [hidden]: residual stream of token length − 1 */
     float *mtp_input;          /* s: [chunk][2 · hidden] */
     struct sl_codes mtp_codes; /* s: [chunk] */
+    struct sl_drafts drafts;
+
+    bool alone;                /* neither takes rows from other sessions nor gives any */
+    sluice_session *next_open; /* of the engine's list */
 
     atomic_int cancelled;
     struct sluice_stats stats;
@@ -80,6 +96,18 @@ struct sl_lap sl_span_lap(const sluice_session *s);
 size_t sl_span_shorten(sluice_session *s, const struct sl_lap *start, const struct sl_lap *first,
                        size_t n);
 
+/* ---- prefix.c ------------------------------------------------------------------------------- */
+
+/* The engine's list of open sessions. */
+void sl_prefix_join(sluice_session *s);
+void sl_prefix_leave(sluice_session *s);
+
+/*
+ * Takes over from another session what S lacks of TOKENS[0..n), of which it holds the first
+ * s->length.  Returns how many it holds then: N only if the logits came with them.
+ */
+size_t sl_prefix_take(sluice_session *s, const int32_t *tokens, size_t n);
+
 /* ---- the rest ------------------------------------------------------------------------------- */
 
 /* Sets test hooks; HOOKS stays the caller's. */
@@ -88,6 +116,22 @@ void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks);
 /* Ids in range, and no more of them than the session has room for. */
 int sl_check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
                     struct sluice_err *err);
+
+/* What STATS has of drafts. */
+void sl_drafts_stats(const struct sl_drafts *d, struct sluice_stats *stats);
+
+/* What a failed pass returns for STATUS; a cancel has done its work. */
+int sl_session_stopped(sluice_session *s, int status, struct sluice_err *err);
+
+/*
+ * Runs the main layers over the N tokens at POSITION, N ≤ span, into s->hidden.  Returns how many
+ * went through all layers, or a negative status.
+ */
+int64_t sl_session_layers(sluice_session *s, size_t position, size_t n, struct sluice_err *err);
+
+/* The token that SAMPLING draws for POSITION from LOGITS; −1: all are NaN. */
+int32_t sl_session_draw(sluice_session *s, const struct sluice_sampling *sampling, size_t position,
+                        const float *logits);
 
 /* out[vocab] = the logits of final[hidden], already normed. */
 void sl_head_row(sluice_session *s, const float *final, float *out);
@@ -100,6 +144,9 @@ void sl_head_row(sluice_session *s, const float *final, float *out);
 typedef int sl_show_fn(void *user, size_t position, const float *logits);
 int sl_head_show(sluice_session *s, const float *final, size_t position, size_t n, sl_show_fn *show,
                  void *user);
+
+/* Norm and logits of the N tokens at POSITION, whose residual stream is in s->hidden: as above. */
+int sl_session_show(sluice_session *s, size_t position, size_t n, sl_show_fn *show, void *user);
 
 /*
  * Runs the MTP layer for the positions that the span [position, position + n) completes: from
@@ -115,5 +162,11 @@ int sl_mtp_run(sluice_session *s, size_t position, size_t n,
  */
 int sl_mtp_step(sluice_session *lead, sluice_session *const *sessions, const int32_t *tokens,
                 size_t n, struct sluice_err *err);
+
+/*
+ * The MTP layer's logits for the token after tokens[length], which is chosen but not computed.
+ * This is position length − 1, and s->mtp_length the caller's to raise when the token stays.
+ */
+int sl_mtp_draft(sluice_session *s, float *logits, struct sluice_err *err);
 
 #endif

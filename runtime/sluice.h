@@ -13,7 +13,7 @@
  *         sluice_session_open(&session, engine, NULL, &err) < 0 ||
  *         sluice_session_sync(session, prompt, n_prompt, NULL, &err) < 0)
  *         fprintf(stderr, "%s\n", err.msg);
- *     ... sluice_session_sample() and sluice_session_step() in turn ...
+ *     ... sluice_session_generate(), or sluice_session_sample() and _step() in turn ...
  *     sluice_session_close(&session);
  *     sluice_engine_close(&engine);
  *
@@ -154,7 +154,8 @@ SLUICE_API int sluice_engine_open(sluice_engine **engine, const char *dir,
 
 /*
  * Remembers in the file PATH which experts were hot, for sluice_engine_opts.usage.  Where experts
- * are mapped nothing is written.  Nothing else in this library writes to a drive.
+ * are mapped nothing is written.  Besides this and sluice_session_save() nothing in this library
+ * writes to a drive.
  */
 SLUICE_API int sluice_engine_save_usage(const sluice_engine *engine, const char *path,
                                         struct sluice_err *err);
@@ -252,6 +253,13 @@ enum sluice_multiplier {
 };
 #define SLUICE_MULTIPLY_VECTORS 64
 
+/* Whether sluice_session_generate() uses the MTP layer, where that is loaded. */
+enum sluice_drafting {
+    SLUICE_DRAFTING_AUTO = 0, /* while it pays, which is tried out again and again */
+    SLUICE_DRAFTING_ON = 1,
+    SLUICE_DRAFTING_OFF = 2,
+};
+
 struct sluice_session_opts {
     size_t context; /* tokens to make room for; 0: the model's own limit */
     size_t chunk;   /* most tokens computed at a time; 0: 512 */
@@ -266,6 +274,8 @@ struct sluice_session_opts {
     enum sluice_cache_type index;      /* keys of the lightning indexer */
     int dense;                         /* non-zero: attend to every key, ignore the indexer */
     enum sluice_multiplier multiplier; /* SLUICE_EUNSUPPORTED where there is none */
+    enum sluice_drafting drafting;
+    int alone; /* non-zero: takes nothing over from other sessions, and gives nothing */
 };
 
 /*
@@ -296,6 +306,11 @@ struct sluice_sync_callbacks {
  * Makes the session hold exactly TOKENS[0..n): keeps the longest common prefix with what it
  * holds, forgets the rest, computes what is missing.  At least the last token is computed again
  * when its logits are not at hand.  n ≥ 1.
+ *
+ * If another session of the engine with the same types of caches, selection and multiplier holds
+ * more of the prefix, its rows are copied instead of computed, to the same bits; not if a callback
+ * wants logits, for which all new tokens are computed, and not from or to a session that is
+ * `alone`, was filled with noise, or had an observer of routes.
  */
 SLUICE_API int sluice_session_sync(sluice_session *session, const int32_t *tokens, size_t n,
                                    const struct sluice_sync_callbacks *callbacks,
@@ -326,6 +341,36 @@ SLUICE_API const float *sluice_session_logits(const sluice_session *session);
 /* Number of tokens held. */
 SLUICE_API size_t sluice_session_length(const sluice_session *session);
 
+/*
+ * Writes what the session holds to the file PATH: whole or not at all, in place of what was there.
+ * docs/session-file.md has the format.  PROGRESS (NULL: none) hears of bytes.  An empty session
+ * cannot be saved.
+ */
+SLUICE_API int sluice_session_save(sluice_session *session, const char *path,
+                                   sluice_loading_fn *progress, void *user, struct sluice_err *err);
+
+/*
+ * Makes the session hold what sluice_session_save() wrote, to the bit: it goes on as the saved one
+ * would have.  The model, its profile, the types of caches, whether keys are selected
+ * (sluice_session_opts.dense) and the multiplier must be the same, and the context must have room
+ * for the tokens.  What the file has of MTP is left out if the engine is without; an engine with
+ * MTP needs it.  A file that is refused for its header leaves the session as it is.  A failure
+ * while data are read, or PROGRESS's wish, leaves it empty, and usable.
+ */
+SLUICE_API int sluice_session_restore(sluice_session *session, const char *path,
+                                      sluice_loading_fn *progress, void *user,
+                                      struct sluice_err *err);
+
+/* What an engine and a session have to offer to a file of sluice_session_save(). */
+struct sluice_saved {
+    size_t tokens; /* room for so many */
+    int mtp;       /* the file has what an engine with MTP needs */
+};
+
+/* Only the file's header is checked. */
+SLUICE_API int sluice_session_saved(struct sluice_saved *saved, const char *path,
+                                    struct sluice_err *err);
+
 struct sluice_sampling {
     float temperature; /* 0: always the most likely token */
     float top_p;       /* in (0, 1]; 1: no cut */
@@ -339,6 +384,18 @@ struct sluice_sampling {
 SLUICE_API int32_t sluice_session_sample(sluice_session *session,
                                          const struct sluice_sampling *sampling,
                                          struct sluice_err *err);
+
+/*
+ * Draws the next token, appends it and computes its logits: TOKENS[0], as sluice_session_sample()
+ * and sluice_session_step() would.  Where the MTP layer drafts, a second one may come from the same
+ * pass, TOKENS[1], if MAX ≥ 2: the same that the next call would draw, and all logits are the same
+ * bits.  Returns how many, or a negative status; then the session holds what it held before.
+ *
+ * The model's eos ends an answer: it is always TOKENS[0] of a call, and not appended.
+ */
+SLUICE_API int sluice_session_generate(sluice_session *session,
+                                       const struct sluice_sampling *sampling, int32_t *tokens,
+                                       size_t max, struct sluice_err *err);
 
 /*
  * For benchmarks: makes the session hold exactly TOKENS[0..n) without computing them; the caches
@@ -383,9 +440,9 @@ SLUICE_API void sluice_session_observe(sluice_session *session,
                                        const struct sluice_observer *observer);
 
 /*
- * Stops the running sync or step soon, within a chunk of a layer or the read of an expert (a step
- * of several sessions: within a layer), or else the next one.  May be called from any thread or
- * signal handler.
+ * Stops the running sync, step or generate soon, within a chunk of a layer or the read of an expert
+ * (a step of several sessions: within a layer), or else the next one.  May be called from any
+ * thread or signal handler.
  */
 SLUICE_API void sluice_session_cancel(sluice_session *session);
 
@@ -407,7 +464,8 @@ enum sluice_part {
 /* A step of several sessions counts for each of them in full: its seconds and bytes, too. */
 struct sluice_stats {
     uint64_t prefill_tokens; /* computed by sync */
-    uint64_t decode_tokens;  /* computed by step */
+    uint64_t decode_tokens;  /* computed by step and generate */
+    uint64_t reused_tokens;  /* not computed by sync, since it or another session had them */
     double prefill_seconds;
     double decode_seconds;
     uint64_t expert_uses; /* experts a token was routed to */
@@ -423,6 +481,13 @@ struct sluice_stats {
      * seconds of waiting and guessing of the last trial, without and with. */
     int guessing;
     double guess_seconds[2];
+    /* Drafts by the MTP layer: how many the model computed, and would have drawn itself; whether
+     * they pay, as above; seconds per token of the last trial, without and with; and experts per
+     * token that generate wanted, each counted once per layer and pass, likewise. */
+    uint64_t drafts, drafts_right;
+    int drafting;
+    double draft_seconds[2];
+    double draft_experts[2];
     uint64_t kv_bytes;       /* memory of this session's caches */
     uint64_t sparse_queries; /* (layer, query) pairs that attended to selected keys only */
     double part_seconds[SLUICE_PARTS];

@@ -11,20 +11,22 @@ unit_tests = tests/unit/test_team tests/unit/test_behind tests/unit/test_options
     tests/unit/test_doctor tests/unit/test_bench tests/unit/test_statistics \
     tests/unit/test_tokenizer tests/unit/test_container tests/unit/test_stream \
     tests/unit/test_streamed \
-    tests/unit/test_slots tests/unit/test_reader tests/unit/test_reader_faults \
+    tests/unit/test_slots tests/unit/test_reader tests/unit/test_reader_faults tests/unit/test_trial \
     tests/unit/test_budget tests/unit/test_pressure \
     tests/unit/test_parts \
     tests/unit/test_model tests/unit/test_onednn tests/unit/test_moe tests/unit/test_indexer \
     tests/unit/test_sample tests/unit/test_quant
 model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/test_profiles \
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
-    tests/model/test_dense tests/model/test_memory tests/model/test_batch
+    tests/model/test_dense tests/model/test_memory tests/model/test_batch \
+    tests/model/test_snapshot tests/model/test_snapshot_damage tests/model/test_prefix \
+    tests/model/test_draft
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh tests/cli/same_logits.sh \
-    tests/cli/stripe.sh tests/cli/replay.sh
+    tests/cli/stripe.sh tests/cli/replay.sh tests/cli/session.sh
 fault_scripts = tests/fault/kill.sh tests/fault/kill_stripe.sh tests/fault/full_disk.sh \
-    tests/fault/shrink.sh
+    tests/fault/shrink.sh tests/fault/session.sh
 fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers tests/fault/refusals
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
@@ -84,6 +86,12 @@ tests_bench_reader_rate_SOURCES = tests/bench/reader_rate.c
 tests_bench_reader_rate_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 tests_bench_reader_rate_LDADD = libtools.la libstream.la libcontainer.la libbase.la libsimd.la \
     $(JANSSON_LIBS) $(XXHASH_LIBS) -lm
+
+EXTRA_PROGRAMS += tests/bench/session_rate
+CLEANFILES += tests/bench/session_rate
+tests_bench_session_rate_SOURCES = tests/bench/session_rate.c
+tests_bench_session_rate_CPPFLAGS = $(AM_CPPFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
+tests_bench_session_rate_LDADD = libruntime.la $(JANSSON_LIBS) $(XXHASH_LIBS) -lm
 
 # Run by hand, built by check-long: what bit-equality costs.  Without AVX-512 VNNI it says so.
 EXTRA_PROGRAMS += tests/bench/equality/equality
@@ -201,6 +209,10 @@ tests_unit_test_slots_SOURCES = tests/unit/test_slots.c $(scratch) tests/random.
 tests_unit_test_slots_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_slots_LDADD = libstream.la libbase.la -lm $(cmocka_libs)
 
+tests_unit_test_trial_SOURCES = tests/unit/test_trial.c
+tests_unit_test_trial_CPPFLAGS = $(cmocka_cppflags)
+tests_unit_test_trial_LDADD = libbase.la $(cmocka_libs)
+
 tests_unit_test_parts_SOURCES = tests/unit/test_parts.c tests/unit/open_experts.h $(scratch)
 tests_unit_test_parts_CPPFLAGS = $(cmocka_cppflags)
 tests_unit_test_parts_LDADD = libstream.la libcontainer.la libbase.la libsimd.la $(cmocka_libs)
@@ -261,6 +273,10 @@ tests_model_test_dense_SOURCES = tests/model/test_dense.c $(model_harness)
 tests_model_test_dense_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_dense_LDADD = $(model_libs)
 
+tests_model_test_draft_SOURCES = tests/model/test_draft.c $(model_harness)
+tests_model_test_draft_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_draft_LDADD = $(model_libs)
+
 tests_model_test_memory_SOURCES = tests/model/test_memory.c $(model_harness) $(scratch)
 tests_model_test_memory_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_memory_LDADD = $(model_libs)
@@ -268,6 +284,17 @@ tests_model_test_memory_LDADD = $(model_libs)
 tests_model_test_batch_SOURCES = tests/model/test_batch.c $(model_harness) $(scratch)
 tests_model_test_batch_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_batch_LDADD = $(model_libs)
+
+tests_model_test_snapshot_SOURCES = tests/model/test_snapshot.c $(model_harness) $(scratch)
+tests_model_test_snapshot_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_snapshot_LDADD = $(model_libs)
+tests_model_test_prefix_SOURCES = tests/model/test_prefix.c $(model_harness) $(scratch)
+tests_model_test_prefix_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_prefix_LDADD = $(model_libs)
+tests_model_test_snapshot_damage_SOURCES = tests/model/test_snapshot_damage.c $(model_harness) \
+    $(scratch)
+tests_model_test_snapshot_damage_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_snapshot_damage_LDADD = $(model_libs)
 
 tests_model_test_evaluate_SOURCES = tests/model/test_evaluate.c $(model_harness)
 tests_model_test_evaluate_CPPFLAGS = $(cmocka_cppflags)

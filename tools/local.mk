@@ -65,7 +65,7 @@ sluice_SOURCES = \
     tools/bench/routes.h tools/bench/routes.c \
     tools/bench/io_table.h tools/bench/io_table.c \
     tools/doctor/verb_doctor.c tools/doctor/doctor_rates.c \
-    tools/run/verb_run.c \
+    tools/run/verb_run.c tools/run/session_file.h tools/run/session_file.c \
     tools/plan/plan.h tools/plan/report_text.c tools/plan/report_json.c tools/plan/hint.c \
     tools/plan/verb_plan.c \
     tools/replay/replay_report.h tools/replay/replay_report.c tools/replay/verb_replay.c \

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,11 +36,10 @@ bool sl_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* Makes the directory entry of PATH durable. */
-static int sync_parent(const char *path, struct sluice_err *err)
+/* The directory that PATH is in. */
+static void parent_of(const char *path, char dir[SL_PATH_MAX])
 {
-    char dir[SL_PATH_MAX];
-    snprintf(dir, sizeof dir, "%s", path);
+    snprintf(dir, SL_PATH_MAX, "%s", path);
     for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--)
         dir[n - 1] = 0;
     char *slash = strrchr(dir, '/');
@@ -47,6 +47,13 @@ static int sync_parent(const char *path, struct sluice_err *err)
         *(slash == dir ? slash + 1 : slash) = 0;
     else
         strcpy(dir, ".");
+}
+
+/* Makes the directory entry of PATH durable. */
+static int sync_parent(const char *path, struct sluice_err *err)
+{
+    char dir[SL_PATH_MAX];
+    parent_of(path, dir);
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
     if (fd >= 0)
@@ -168,6 +175,7 @@ bool sl_stop_direct(int fd)
 int sl_newfile_open(struct sl_newfile *f, const char *path, struct sluice_err *err)
 {
     f->fd = -1;
+    f->nameless = false;
     if (snprintf(f->path, sizeof f->path, "%s", path) >= (int)sizeof f->path)
         return sl_fail(err, SLUICE_EARG, "%.200s…: path too long", path);
     snprintf(f->temporary, sizeof f->temporary, "%s.part", path);
@@ -176,6 +184,63 @@ int sl_newfile_open(struct sl_newfile *f, const char *path, struct sluice_err *e
     if (f->fd < 0)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot create %s", f->temporary);
     return 0;
+}
+
+int sl_newfile_open_nameless(struct sl_newfile *f, const char *path, struct sluice_err *err)
+{
+    char dir[SL_PATH_MAX];
+    f->fd = -1;
+    if (snprintf(f->path, sizeof f->path, "%s", path) >= (int)sizeof f->path)
+        return sl_fail(err, SLUICE_EARG, "%.200s…: path too long", path);
+    parent_of(path, dir);
+    f->fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
+    if (f->fd < 0) /* a directory that is not there is told by this, too */
+        return sl_newfile_open(f, path, err);
+    f->nameless = true;
+    snprintf(f->temporary, sizeof f->temporary, "%s", path);
+    return 0;
+}
+
+int sl_newfile_reserve(struct sl_newfile *f, uint64_t bytes, struct sluice_err *err)
+{
+    if (fallocate(f->fd, 0, 0, (off_t)bytes) == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
+        return 0;
+    return sl_fail_errno(err, SLUICE_EIO, errno, "cannot write %s, which needs %llu bytes",
+                         f->temporary, (unsigned long long)bytes);
+}
+
+/* Gives a nameless file the temporary name, and then the final one. */
+static int name_and_rename(struct sl_newfile *f, struct sluice_err *err)
+{
+    char open_file[64];
+    int failed = 0;
+    snprintf(open_file, sizeof open_file, "/proc/self/fd/%d", f->fd);
+    snprintf(f->temporary, sizeof f->temporary, "%s.part", f->path);
+    unlink(f->temporary); /* of a process that was killed just here */
+    if (linkat(AT_FDCWD, open_file, AT_FDCWD, f->temporary, AT_SYMLINK_FOLLOW) != 0)
+        return sl_fail_errno(err, SLUICE_EIO, errno, "cannot create %s", f->temporary);
+    if (rename(f->temporary, f->path) != 0) {
+        failed = errno;
+        unlink(f->temporary);
+    }
+    return failed ? sl_fail_errno(err, SLUICE_EIO, failed, "cannot rename %s to %s", f->temporary,
+                                  f->path)
+                  : 0;
+}
+
+/* One process after the other: they use the same temporary name.  Where the directory cannot be
+ * locked they had better be alone. */
+static int commit_nameless(struct sl_newfile *f, struct sluice_err *err)
+{
+    char dir[SL_PATH_MAX];
+    parent_of(f->path, dir);
+    int lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (lock >= 0 && flock(lock, LOCK_EX) != 0 && errno == EINTR)
+        ;
+    int status = name_and_rename(f, err);
+    if (lock >= 0)
+        close(lock);
+    return status;
 }
 
 void sl_newfile_direct(struct sl_newfile *f, bool direct)
@@ -221,13 +286,16 @@ static bool still_ours(const struct sl_newfile *f)
 
 int sl_newfile_commit(struct sl_newfile *f, struct sluice_err *err)
 {
-    if (!still_ours(f))
+    if (!f->nameless && !still_ours(f))
         return sl_fail(err, SLUICE_EIO, "%s: another process is writing the same file", f->path);
     if (fsync(f->fd) != 0)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot sync %s", f->temporary);
-    if (rename(f->temporary, f->path) != 0)
+    if (!f->nameless && rename(f->temporary, f->path) != 0)
         return sl_fail_errno(err, SLUICE_EIO, errno, "cannot rename %s to %s", f->temporary,
                              f->path);
+    int status = f->nameless ? commit_nameless(f, err) : 0;
+    if (status < 0)
+        return status;
     close(f->fd);
     f->fd = -1;
     return sync_parent(f->path, err);
@@ -236,7 +304,7 @@ int sl_newfile_commit(struct sl_newfile *f, struct sluice_err *err)
 void sl_newfile_close(struct sl_newfile *f)
 {
     if (f->fd >= 0) {
-        if (still_ours(f))
+        if (!f->nameless && still_ours(f))
             unlink(f->temporary);
         close(f->fd);
         f->fd = -1;

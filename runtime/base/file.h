@@ -49,11 +49,22 @@ bool sl_stop_direct(int fd);
  */
 struct sl_newfile {
     int fd; /* -1: closed */
+    bool nameless;
     char path[SL_PATH_MAX];
-    char temporary[SL_PATH_MAX + 16];
+    char temporary[SL_PATH_MAX + 16]; /* for messages the final name as long as there is none */
 };
 
 int sl_newfile_open(struct sl_newfile *f, const char *path, struct sluice_err *err);
+
+/*
+ * The same without a temporary name until commit, where the file system has such files: nothing is
+ * left of a process that is killed, and of several that write one file each completes, the last
+ * one's staying.
+ */
+int sl_newfile_open_nameless(struct sl_newfile *f, const char *path, struct sluice_err *err);
+
+/* Takes room for BYTES on the drive before the first is written, where the file system can. */
+int sl_newfile_reserve(struct sl_newfile *f, uint64_t bytes, struct sluice_err *err);
 int sl_newfile_write_at(struct sl_newfile *f, const void *data, size_t len, uint64_t offset,
                         struct sluice_err *err);
 /* Whether writes go past the page cache, until said otherwise: where the file system allows it, and

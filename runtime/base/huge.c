@@ -44,3 +44,11 @@ void sl_huge_close(struct sl_huge *h)
         munmap(h->base, h->size);
     *h = (struct sl_huge){0};
 }
+
+void sl_huge_advise(void *data, size_t bytes)
+{
+    uintptr_t begin = sl_round_up((uintptr_t)data, HUGE_PAGE);
+    uintptr_t end = ((uintptr_t)data + bytes) / HUGE_PAGE * HUGE_PAGE;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* refused: small pages do as well */
+}

@@ -16,6 +16,9 @@ struct sl_huge {
 
 /* SIZE zeroed bytes, which come into use when they are first written.  WHAT is for the message. */
 int sl_huge_open(struct sl_huge *h, size_t size, const char *what, struct sluice_err *err);
+/* Asks for huge pages where whole ones lie in the BYTES from DATA on, which are about to be
+ * written: otherwise each 4 KiB of them costs a page fault. */
+void sl_huge_advise(void *data, size_t bytes);
 /* Whether the system gives huge pages to who asks for them. */
 bool sl_huge_given(void);
 void sl_huge_close(struct sl_huge *h);

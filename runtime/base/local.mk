@@ -17,4 +17,5 @@ libbase_la_SOURCES = \
     runtime/base/system_text.h runtime/base/system_text.c \
     runtime/base/team.h runtime/base/team.c \
     runtime/base/thread.h runtime/base/thread.c \
+    runtime/base/payoff.h runtime/base/payoff.c \
     runtime/base/uring.h runtime/base/uring.c

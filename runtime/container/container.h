@@ -105,6 +105,12 @@ int sl_manifest_open(struct sl_manifest **m, const char *dir, struct sluice_err 
 void sl_manifest_close(struct sl_manifest **m);
 const struct sl_manifest_file *sl_manifest_find(const struct sl_manifest *m, const char *name);
 
+/*
+ * What identifies the weights to the bit, however their experts are divided among drives: source,
+ * recipe, tool, and every file but those of experts, which follow from them.
+ */
+int sl_manifest_digest(const struct sl_manifest *m, uint64_t *digest, struct sluice_err *err);
+
 /* In how many parts the experts of LAYER are, by the names of the files; SLUICE_EFORMAT when there
  * are none, not all, or the whole file as well. */
 int sl_manifest_parts(const struct sl_manifest *m, unsigned layer, unsigned *n_parts,

@@ -9,5 +9,5 @@ libcontainer_la_SOURCES = \
     runtime/container/names.c \
     runtime/container/packing.c runtime/container/parts.c \
     runtime/container/container_manifest.c \
-    runtime/container/hash.c runtime/container/load.c \
+    runtime/container/hash.c runtime/container/load.c runtime/container/model_digest.c \
     runtime/container/verify.c

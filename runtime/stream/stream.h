@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 #include "runtime/base/file.h"
+#include "runtime/base/payoff.h"
 #include "runtime/container/container.h"
-#include "runtime/stream/ahead.h"
 
 /* ---- expert files --------------------------------------------------------------------------- */
 
@@ -217,7 +217,7 @@ struct sl_experts_use {
     double read_seconds;   /* during which something was being read, of all drives together */
     unsigned drives;       /* 0: the memory reader */
     double wait_seconds;   /* during which nothing else could be done */
-    struct sl_ahead guesses;
+    struct sl_trial guesses;
 };
 struct sl_experts_use sl_experts_use(const struct sl_experts *x);
 

@@ -16,7 +16,10 @@
 #include "runtime/base/pressure.h"
 #include "runtime/stream/usage.h"
 
-enum { PRELOAD = 8 }; /* experts read at a time */
+enum {
+    PRELOAD = 8,      /* experts read at a time */
+    TRIAL_WINDOW = 8, /* tokens guessed, or not, in a row, to see what pays */
+};
 
 static const double patience = 0.02; /* seconds between two looks at the stop sign */
 
@@ -132,6 +135,7 @@ int sl_streamed_open(struct sl_streamed **out, const struct sl_expert_file *file
     }
     s->n_slots = (uint32_t)sl_max(sl_min(opts->slots, experts), 1);
     s->use.slots = s->n_slots;
+    s->use.guesses.window = TRIAL_WINDOW;
     s->n_stages = (unsigned)sl_max(sl_min(opts->stages, SL_STAGES), SL_STAGES_MIN);
     const struct sl_slots_opts slots = {n, experts, s->n_slots, SL_POLICY_SLUICE};
     int status = sl_slots_open(&s->slots, &slots, err);
@@ -607,7 +611,7 @@ void sl_streamed_shrink(struct sl_streamed *s, uint64_t bytes)
 void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *stop)
 {
     if (s->pass == 1)
-        sl_ahead_count(&s->use.guesses, s->spent);
+        sl_trial_count(&s->use.guesses, s->spent, 1);
     s->pass = tokens;
     s->spent = 0;
     s->stop = stop;
@@ -616,7 +620,7 @@ void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *st
 
 bool sl_streamed_guessing(const struct sl_streamed *s)
 {
-    return s->pass == 1 && s->use.slots < s->files->n_experts && sl_ahead_wanted(&s->use.guesses);
+    return s->pass == 1 && s->use.slots < s->files->n_experts && sl_trial_wanted(&s->use.guesses);
 }
 
 /* ---- from one run to the next --------------------------------------------------------------- */
@@ -655,7 +659,7 @@ int sl_streamed_preload(struct sl_streamed *s, const char *path, const char *sou
             progress(user, (layer + 1) * layer_bytes, s->n_layers * layer_bytes))
             status = sl_fail(err, SLUICE_ECANCELLED, "cancelled");
     }
-    const struct sl_experts_use none = {.slots = slots};
+    const struct sl_experts_use none = {.slots = slots, .guesses.window = TRIAL_WINDOW};
     s->use = none; /* what was asked for here counts for nothing */
     free(ids);
     return status;

@@ -63,7 +63,8 @@ expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0
 cp out first
 grep -q 'tok/s' err || bad "run prints no statistics on stderr"
 [ "$(size_of first)" -gt 20 ] || bad "run printed almost nothing"
-for variation in '--threads 1' '--threads 2' '--reader pread' '--chunk 3' '--seed 9'; do
+for variation in '--threads 1' '--threads 2' '--reader pread' '--chunk 3' '--seed 9' '--mtp on' '--mtp off' \
+    '--mtp on --reader pread' '--mtp on --chunk 1'; do
     # shellcheck disable=SC2086
     expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 0 $variation
     cmp -s out first || bad "run $variation gives another answer"
@@ -86,6 +87,19 @@ expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 5
 cp out drawn
 expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 5 --reader pread
 cmp -s out drawn || bad "the same seed gives another answer"
+expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 5 --mtp on
+cmp -s out drawn || bad "drafts give another answer"
+grep -q ' · drafts on ([0-9]* % right)$' err || bad "nothing about drafts: $(cat err)"
+expect 0 '"drafts": {"state": "on", "made": ' -- \
+    "$sluice" run -m model -p "$prompt" -n 20 --mtp on --json
+expect 0 '"drafts": null' -- "$sluice" run -m model -p "$prompt" -n 20 --mtp off --json
+for most in 1 2 3; do
+    expect 0 -- "$sluice" run -m model -p "$prompt" -n $most --temp 0 --mtp on
+    cp out some
+    expect 0 -- "$sluice" run -m model -p "$prompt" -n $most --temp 0 --mtp off
+    cmp -s out some || bad "drafts give another answer of $most tokens"
+done
+expect 2 'exclude each other' -- "$sluice" run -m model -p x --mtp on --trace trace
 expect 0 -- "$sluice" run -m model -p "$prompt" -n 20 --temp 1 --seed 6
 ! cmp -s out drawn || bad "another seed gives the same answer"
 expect 1 -- sh -c "'$sluice' run -m model -p x -n 3 > /dev/full"

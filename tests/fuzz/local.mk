@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 # Fuzz targets: one function each, run over its corpus by `make check`, and by libFuzzer in a build
 # that was configured with --enable-fuzz (`make fuzz`).
-fuzz_targets = safetensors packing checkpoint config manifest tokenizer trace usage machine
+fuzz_targets = safetensors packing checkpoint config manifest tokenizer trace usage machine session
 fuzz_programs = \
     tests/fuzz/fuzz_safetensors tests/fuzz/fuzz_packing tests/fuzz/fuzz_checkpoint \
     tests/fuzz/fuzz_config tests/fuzz/fuzz_manifest tests/fuzz/fuzz_tokenizer \
-    tests/fuzz/fuzz_trace tests/fuzz/fuzz_usage tests/fuzz/fuzz_machine
+    tests/fuzz/fuzz_trace tests/fuzz/fuzz_usage tests/fuzz/fuzz_machine \
+    tests/fuzz/fuzz_session
 check_PROGRAMS += $(fuzz_programs)
 dist_check_SCRIPTS += tests/fuzz/replay.sh
 TESTS += tests/fuzz/replay.sh
@@ -66,6 +67,11 @@ tests_fuzz_fuzz_usage_SOURCES = tests/fuzz/fuzz_usage.c $(fuzz_common)
 tests_fuzz_fuzz_usage_CPPFLAGS = $(fuzz_cppflags)
 tests_fuzz_fuzz_usage_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_usage_LDADD = libstream.la libbase.la $(fuzz_libs) -lm
+
+tests_fuzz_fuzz_session_SOURCES = tests/fuzz/fuzz_session.c $(fuzz_common)
+tests_fuzz_fuzz_session_CPPFLAGS = $(fuzz_cppflags)
+tests_fuzz_fuzz_session_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_session_LDADD = libruntime.la $(fuzz_libs) -lm
 
 # make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS='config tokenizer'
 FUZZ_SECONDS = 60

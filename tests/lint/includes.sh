@@ -21,8 +21,8 @@ room text       runtime/text/
 room sample     runtime/sample/
 room layer      runtime/layer.
 room top        runtime/engine. runtime/session. runtime/span. runtime/mtp. runtime/head.
-room top        runtime/fill. runtime/sizing. runtime/budget. runtime/allotment. runtime/workbench.
-room top        runtime/batch.
+room top        runtime/snapshot runtime/prefix. runtime/fill. runtime/sizing. runtime/budget. runtime/allotment.
+room top        runtime/workbench. runtime/batch. runtime/draft.
 room api        runtime/sluice.h
 room quant      quant/
 room tools      tools/

@@ -36,6 +36,7 @@ struct script {
 static struct sluice_session_opts session_opts(const struct script *s, size_t i)
 {
     struct sluice_session_opts opts = s->opts;
+    opts.alone = 1; /* all is computed */
     opts.context = s->prompt[i] + STEPS + 1 + (i % 2 ? 40 : 0);
     opts.chunk = i + 1 == SESSIONS ? 30 : 8 + i;
     return opts;

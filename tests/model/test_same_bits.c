@@ -143,7 +143,8 @@ static void pair_open(struct pair *p, bool mtp, size_t span)
 {
     struct sluice_err err = {0};
     const struct sluice_engine_opts engine = {.mtp = mtp};
-    const struct sluice_session_opts session = {.chunk = 16, .span = span, .context = 200};
+    const struct sluice_session_opts session = {
+        .chunk = 16, .span = span, .context = 200, .alone = 1};
     *p = (struct pair){0};
     golden_open(&p->g, "tiny-v32", "mid");
     check_status(sluice_engine_open(&p->engine, converted("tiny-v32", "quality"), &engine, &err),
@@ -178,7 +179,7 @@ static void pair_compare(struct pair *p, const int32_t *tokens, size_t n)
 {
     struct sluice_err err = {0};
     sluice_session_close(&p->fresh);
-    const struct sluice_session_opts session = {.chunk = 64, .context = 200};
+    const struct sluice_session_opts session = {.chunk = 64, .context = 200, .alone = 1};
     check_status(sluice_session_open(&p->fresh, p->engine, &session, &err), &err);
     check_status(sluice_session_sync(p->fresh, tokens, n, NULL, &err), &err);
     assert_int_equal(sluice_session_length(p->used), n);

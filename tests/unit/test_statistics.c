@@ -87,6 +87,47 @@ static void tells_how_experts_were_kept(void **unused)
     json_decref(json);
 }
 
+static void tells_what_drafts_gave(void **unused)
+{
+    (void)unused;
+    struct sluice_stats prompt, end;
+    make_stats(&prompt, &end);
+    end.expert_bytes = prompt.expert_bytes;
+    end.expert_misses = prompt.expert_misses;
+    end.drafts = 20;
+    end.drafts_right = 15;
+    struct sl_answer a = sl_answer_make(&prompt, &end, 42, "memory", &machine);
+    expect_line(&a,
+                "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 % · experts 100.0 % hit · "
+                "drafts trying (75 % right)");
+    end.drafting = 1;
+    end.draft_seconds[0] = 0.25;
+    end.draft_seconds[1] = 0.1785;
+    end.draft_experts[0] = 464;
+    end.draft_experts[1] = 533.6;
+    a = sl_answer_make(&prompt, &end, 42, "memory", &machine);
+    expect_line(&a,
+                "42 tok · 4.1 tok/s · prefill 812 tok 14.2 s · RAM 71 % · experts 100.0 % hit · "
+                "drafts on (75 % right, 250 → 178 ms/tok, +15 % experts)");
+    json_t *json = sl_answer_json(&a), *drafts = json_object_get(json, "drafts");
+    assert_string_equal(json_string_value(json_object_get(drafts, "state")), "on");
+    assert_int_equal(json_integer_value(json_object_get(drafts, "made")), 20);
+    assert_int_equal(json_integer_value(json_object_get(drafts, "right")), 15);
+    assert_true(json_real_value(json_object_get(drafts, "seconds_without")) == 0.25);
+    assert_true(json_real_value(json_object_get(drafts, "seconds_with")) == 0.1785);
+    assert_true(json_real_value(json_object_get(drafts, "experts_without")) == 464);
+    assert_true(json_real_value(json_object_get(drafts, "experts_with")) == 533.6);
+    json_decref(json);
+    end.drafting = -1;
+    a = sl_answer_make(&prompt, &end, 42, "memory", &machine);
+    assert_int_equal(a.drafting, -1);
+    end.drafts = end.drafts_right = 0;
+    a = sl_answer_make(&prompt, &end, 42, "memory", &machine);
+    json = sl_answer_json(&a);
+    assert_true(json_is_null(json_object_get(json, "drafts")));
+    json_decref(json);
+}
+
 static void parts_that_do_not_apply_are_left_out(void **unused)
 {
     (void)unused;
@@ -96,6 +137,9 @@ static void parts_that_do_not_apply_are_left_out(void **unused)
     expect_line(&a, "1 tok · prefill 812 tok 14.2 s");
     a.prefill_seconds = 200;
     expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s");
+    a.reused_tokens = 30;
+    expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s, 30 reused");
+    a.reused_tokens = 0;
     a.multiplier = "oneDNN 3.2.0, brg:x";
     a.multiplier_products = 2;
     expect_line(&a, "1 tok · prefill 812 tok 3 min 20 s by oneDNN 3.2.0, brg:x");
@@ -179,6 +223,7 @@ static void the_object_has_the_same(void **unused)
     struct sluice_stats prompt, end;
     make_stats(&prompt, &end);
     end.multiplier_products = 9;
+    prompt.reused_tokens = 31;
     struct sl_answer a = sl_answer_make(&prompt, &end, 42, "pread", &machine);
     sl_answer_add_drive(&a, "sda", 3000000000, 2);
     json_t *o = sl_answer_json(&a);
@@ -199,6 +244,7 @@ static void the_object_has_the_same(void **unused)
     assert_string_equal(json_string_value(json_object_get(o, "reader")), "pread");
     assert_string_equal(json_string_value(json_object_get(o, "multiplier")), "kernels");
     assert_int_equal(number(o, "multiplier_products"), 9);
+    assert_int_equal(number(o, "reused_tokens"), 31);
     assert_int_equal(json_array_size(json_object_get(o, "drives")), 1);
     const json_t *drive = json_array_get(json_object_get(o, "drives"), 0);
     assert_string_equal(json_string_value(json_object_get(drive, "name")), "sda");
@@ -221,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_line),
         cmocka_unit_test(tells_how_experts_were_kept),
+        cmocka_unit_test(tells_what_drafts_gave),
         cmocka_unit_test(parts_that_do_not_apply_are_left_out),
         cmocka_unit_test(a_short_room_cuts_the_line),
         cmocka_unit_test(slow_drives_are_named),

@@ -364,52 +364,6 @@ static void survives_bad_experts(void **state)
     flip(large->name, byte, 2);
 }
 
-/* ---- whether guessing pays ------------------------------------------------------------------ */
-
-/* Counts TOKENS tokens whose cost depends on whether they are guessed. */
-static void count(struct sl_ahead *a, uint32_t tokens, double with, double without)
-{
-    for (uint32_t i = 0; i < tokens; i++)
-        sl_ahead_count(a, sl_ahead_wanted(a) ? with : without);
-}
-
-static void guesses_where_it_pays(void **state)
-{
-    (void)state;
-    struct sl_ahead a = {0};
-    assert_int_equal(a.verdict, SL_AHEAD_TRYING);
-    count(&a, 4 * SL_AHEAD_WINDOW, 0.5, 1.0);
-    assert_int_equal(a.verdict, SL_AHEAD_ON);
-    assert_true(sl_ahead_wanted(&a));
-    count(&a, SL_AHEAD_HOLD - 1, 0.5, 1.0);
-    assert_int_equal(a.verdict, SL_AHEAD_ON);
-    count(&a, 1, 0.5, 1.0);
-    assert_int_equal(a.verdict, SL_AHEAD_TRYING);
-    count(&a, 4 * SL_AHEAD_WINDOW, 1.1, 1.0); /* it no longer does */
-    assert_int_equal(a.verdict, SL_AHEAD_OFF);
-    assert_false(sl_ahead_wanted(&a));
-    count(&a, 2 * SL_AHEAD_HOLD - 1, 1.1, 1.0);
-    assert_int_equal(a.verdict, SL_AHEAD_OFF);
-    count(&a, 1, 1.1, 1.0);
-    assert_int_equal(a.verdict, SL_AHEAD_TRYING);
-    for (int i = 0; i < 20; i++) /* the trials become rare, not endless */
-        count(&a, 4 * SL_AHEAD_WINDOW + SL_AHEAD_HOLD_MAX, 1.1, 1.0);
-    assert_true(a.hold == SL_AHEAD_HOLD_MAX);
-}
-
-/* A drift over the trial favours neither side; a gain that is noise is no gain. */
-static void is_not_fooled(void **state)
-{
-    (void)state;
-    struct sl_ahead a = {0};
-    for (uint32_t i = 0; i < 4 * SL_AHEAD_WINDOW; i++)
-        sl_ahead_count(&a, 1 + 0.01 * i);
-    assert_int_equal(a.verdict, SL_AHEAD_OFF);
-    a = (struct sl_ahead){0};
-    count(&a, 4 * SL_AHEAD_WINDOW, 0.99, 1.0);
-    assert_int_equal(a.verdict, SL_AHEAD_OFF);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,7 +371,6 @@ int main(void)
         cmocka_unit_test(prompts_seed_the_slots),  cmocka_unit_test(right_guesses_are_read_once),
         cmocka_unit_test(preloads_what_was_hot),   cmocka_unit_test(does_with_fewer_slots),
         cmocka_unit_test(stops_when_told),         cmocka_unit_test(survives_bad_experts),
-        cmocka_unit_test(guesses_where_it_pays),   cmocka_unit_test(is_not_fooled),
     };
     return cmocka_run_group_tests(tests, make_container, remove_root);
 }

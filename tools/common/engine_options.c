@@ -24,7 +24,22 @@ static struct sluice_session_opts session_of(const struct sl_engine_options *o, 
         .index = o->index,
         .dense = o->dense,
         .multiplier = o->multiplier,
+        .drafting = o->drafting,
     };
+}
+
+bool sl_mtp_fits(const struct sl_engine_options *o, size_t tokens)
+{
+    const struct sluice_session_opts session = session_of(o, tokens);
+    const struct sluice_engine_opts opts = {.threads = (unsigned)o->threads,
+                                            .reader = o->reader,
+                                            .mtp = 1,
+                                            .load = o->load,
+                                            .memory = o->memory,
+                                            .session = &session};
+    struct sluice_memory_plan plan;
+    return sluice_plan_memory(&plan, o->model, &opts, NULL) == 0 &&
+           plan.reader == SLUICE_READER_MEMORY;
 }
 
 static int show_loading(void *user, uint64_t done, uint64_t total)
@@ -61,7 +76,8 @@ int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bo
     if (status < 0 || !shown)
         return status;
     sluice_engine_info(*engine, &info);
-    fprintf(stderr, "experts by %s\n", info.reader_how);
+    fprintf(stderr, "experts by %s%s\n", info.reader_how,
+            info.has_mtp ? "; the MTP layer is loaded" : "");
     return 0;
 }
 

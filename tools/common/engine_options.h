@@ -21,6 +21,7 @@ struct sl_engine_options {
     enum sluice_cache_type index;
     bool dense;
     enum sluice_multiplier multiplier;
+    enum sluice_drafting drafting;
     size_t sessions; /* that memory is kept for; 0: 1 */
 };
 
@@ -89,6 +90,9 @@ extern const char *const sl_multiplier_names[];
  */
 int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bool mtp,
                    size_t tokens, struct sluice_err *err);
+
+/* Whether the model has an MTP layer, and everything fits into memory with it. */
+bool sl_mtp_fits(const struct sl_engine_options *o, size_t tokens);
 
 /* Opens a session with room for TOKENS, or for the context the options ask for. */
 int sl_open_session(sluice_session **session, sluice_engine *engine,

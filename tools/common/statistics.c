@@ -35,6 +35,7 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
     return (struct sl_answer){
         .tokens = tokens,
         .prefill_tokens = prompt->prefill_tokens,
+        .reused_tokens = prompt->reused_tokens,
         .prefill_seconds = prompt->prefill_seconds,
         .decode_tokens = end->decode_tokens - prompt->decode_tokens,
         .decode_seconds = end->decode_seconds - prompt->decode_seconds,
@@ -47,6 +48,11 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
         .slots_lost = prompt->expert_slots - end->expert_slots,
         .guessing = end->guessing,
         .guess_seconds = {end->guess_seconds[0], end->guess_seconds[1]},
+        .drafts = end->drafts - prompt->drafts,
+        .drafts_right = end->drafts_right - prompt->drafts_right,
+        .drafting = end->drafting,
+        .draft_seconds = {end->draft_seconds[0], end->draft_seconds[1]},
+        .draft_experts = {end->draft_experts[0], end->draft_experts[1]},
         .memory_limit = measured ? machine->memory_all : 0,
         .drive_limit = measured ? drive_limit(machine, reader) : 0,
         .prefill_read = (double)prompt->expert_bytes,
@@ -98,13 +104,33 @@ static double experts_wanted(const struct sl_answer *a)
     return (double)(a->expert_hits + a->expert_misses + a->expert_ahead);
 }
 
+static const char *verdict(int says)
+{
+    return says == 0 ? "trying" : says > 0 ? "on" : "off";
+}
+
 /* Whether look-ahead pays, once that was tried, by the waiting of some tokens without and with. */
 static void add_guessing(struct text *t, const struct sl_answer *a)
 {
     double without = a->guess_seconds[0], with = a->guess_seconds[1];
     if (a->guessing != 0 && without > 0)
-        add(t, " · look-ahead %s (%+.0f %% waiting)", a->guessing > 0 ? "on" : "off",
+        add(t, " · look-ahead %s (%+.0f %% waiting)", verdict(a->guessing),
             100 * (with - without) / without);
+}
+
+/* Drafts: how many were right, and what they cost and gave, as far as that is known. */
+static void add_drafting(struct text *t, const struct sl_answer *a)
+{
+    const double *seconds = a->draft_seconds, *experts = a->draft_experts;
+    if (a->drafts == 0)
+        return;
+    add(t, " · drafts %s (%.0f %% right", verdict(a->drafting),
+        100 * (double)a->drafts_right / (double)a->drafts);
+    if (a->drafting != 0 && seconds[0] > 0)
+        add(t, ", %.3g → %.3g ms/tok", 1e3 * seconds[0], 1e3 * seconds[1]);
+    if (experts[0] > 0)
+        add(t, ", %+.0f %% experts", 100 * (experts[1] / experts[0] - 1));
+    add(t, ")");
 }
 
 static void add_decoding(struct text *t, const struct sl_answer *a)
@@ -118,6 +144,7 @@ static void add_decoding(struct text *t, const struct sl_answer *a)
     if (a->read > 0)
         add(t, ", %s read", sl_human_bytes((uint64_t)a->read).text);
     add_guessing(t, a);
+    add_drafting(t, a);
     if (a->slots_lost > 0)
         add(t, " · memory was short: %" PRIu32 " experts per layer kept, of %" PRIu32, a->slots,
             a->slots + a->slots_lost);
@@ -145,6 +172,8 @@ void sl_answer_print(const struct sl_answer *a, char *out, size_t size)
         add(&t, "%.1f s", a->prefill_seconds);
     else
         add(&t, "%s", sl_human_seconds(a->prefill_seconds).text);
+    if (a->reused_tokens > 0)
+        add(&t, ", %" PRIu64 " reused", a->reused_tokens);
     if (a->multiplier_products > 0)
         add(&t, " by %s", a->multiplier);
     if (decoded)
@@ -171,12 +200,26 @@ static json_t *drives_json(const struct sl_answer *a)
     return list;
 }
 
+/* What is not known yet is null. */
+static json_t *drafts_json(const struct sl_answer *a)
+{
+    if (a->drafts == 0)
+        return json_null();
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "state", verdict(a->drafting), //
+                     "made", (json_int_t)a->drafts,                                        //
+                     "right", (json_int_t)a->drafts_right,                                 //
+                     "seconds_without", ratio(a->draft_seconds[0], 1),                     //
+                     "seconds_with", ratio(a->draft_seconds[1], 1),                        //
+                     "experts_without", ratio(a->draft_experts[0], 1),                     //
+                     "experts_with", ratio(a->draft_experts[1], 1));
+}
+
 json_t *sl_answer_json(const struct sl_answer *a)
 {
     double seconds = a->decode_tokens > 0 ? a->decode_seconds : 0;
     return json_pack(
         "{s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:s, s:I, s:I, s:I, "
-        "s:s, s:s, s:I, s:o}",
+        "s:s, s:s, s:I, s:I, s:o, s:o}",
         "tokens", (json_int_t)a->tokens,                                   //
         "tps", ratio((double)a->decode_tokens, seconds),                   //
         "prefill_tokens", (json_int_t)a->prefill_tokens,                   //
@@ -190,12 +233,11 @@ json_t *sl_answer_json(const struct sl_answer *a)
         "expert_hit", ratio((double)a->expert_hits, experts_wanted(a)),    //
         "expert_ahead", ratio((double)a->expert_ahead, experts_wanted(a)), //
         "expert_slots", (json_int_t)a->slots, "look_ahead",
-        a->guessing == 0  ? "trying"
-        : a->guessing > 0 ? "on"
-                          : "off",                         //
+        verdict(a->guessing),                              //
         "read_bytes", (json_int_t)a->read,                 //
         "prefill_read_bytes", (json_int_t)a->prefill_read, //
         "kv_bytes", (json_int_t)a->kv_bytes,               //
         "reader", a->reader, "multiplier", a->multiplier, "multiplier_products",
-        (json_int_t)a->multiplier_products, "drives", drives_json(a));
+        (json_int_t)a->multiplier_products, "reused_tokens", (json_int_t)a->reused_tokens, "drives",
+        drives_json(a), "drafts", drafts_json(a));
 }

@@ -18,6 +18,7 @@ enum { SL_ANSWER_DRIVES = 8 };
 struct sl_answer {
     uint64_t tokens; /* said */
     uint64_t prefill_tokens, decode_tokens;
+    uint64_t reused_tokens; /* of the prompt, not computed */
     double prefill_seconds, decode_seconds;
     /* While decoding: */
     double touched; /* bytes of weights and caches */
@@ -26,6 +27,9 @@ struct sl_answer {
     uint32_t slots, slots_lost; /* experts kept per layer; given up since the prompt began */
     int guessing;               /* as in struct sluice_stats, with the next */
     double guess_seconds[2];
+    uint64_t drafts, drafts_right; /* likewise */
+    int drafting;
+    double draft_seconds[2], draft_experts[2];
     double memory_limit, drive_limit; /* bytes per second; 0: not measured */
     double prefill_read;              /* bytes of experts, before decoding */
     uint64_t kv_bytes;

@@ -15,9 +15,14 @@
 #include "tools/common/statistics.h"
 #include "tools/common/status.h"
 #include "tools/plan/plan.h"
+#include "tools/run/session_file.h"
 #include "tools/verbs.h"
 
-enum { MAX_PROMPT = 64 << 20, BYTES_PER_TOKEN = 2 };
+enum {
+    MAX_PROMPT = 64 << 20,
+    BYTES_PER_TOKEN = 2,
+    DRAWN = 2, /* most tokens of one pass */
+};
 
 struct run_options {
     struct sl_engine_options engine;
@@ -26,8 +31,11 @@ struct run_options {
     double temperature, top_p;
     size_t seed;
     const char *trace;
+    const char *session;
     bool json;
 };
+
+static const char *const mtp_names[] = {"auto", "on", "off", NULL}; /* enum sluice_drafting */
 
 /* clang-format off */
 static const struct sl_option rows[] = {
@@ -45,6 +53,10 @@ static const struct sl_option rows[] = {
                         "model's own", .group = "Sampling"},
     {.name = "seed", .letter = 's', SL_FIELD(SL_COUNT, struct run_options, seed), .value = "N",
      .fallback = "0", .help = "The same seed gives the same answer", .group = "Sampling"},
+    {.name = "mtp", SL_FIELD(SL_ENUM, struct run_options, engine.drafting), .fallback = "auto",
+     .names = mtp_names,
+     .help = "Drafts by the model's MTP layer, which change no token; auto: while they pay, where "
+             "everything fits into memory; on: always", .group = "Sampling"},
     {.name = "json", SL_FIELD(SL_FLAG, struct run_options, json),
      .help = "When the answer is complete, print one JSON object with \"text\", \"stats\" and "
              "\"memory\" on standard output instead of the text", .group = "Output"},
@@ -54,6 +66,9 @@ static const struct sl_option rows[] = {
     {.name = "usage", SL_FIELD(SL_STRING, struct run_options, engine.usage), .value = "FILE",
      .help = "Remember in FILE which experts were hot, and read those first in the next run",
      .group = "Machine"},
+    {.name = "session", SL_FIELD(SL_STRING, struct run_options, session), .value = "FILE",
+     .help = "Begin with what FILE holds of the prompt, if it exists, and save prompt and answer "
+             "there for the next run", .group = "Task"},
     SL_ENGINE_ROWS(struct run_options, engine),
     {0},
 };
@@ -62,6 +77,7 @@ static const struct sl_option rows[] = {
 static const char *const examples[] = {
     "sluice run -m /models/v32 -p 'Once upon a time' -n 100",
     "sluice run -m /models/v32 --temp 0 < prompt.txt > answer.txt",
+    "sluice run -m /models/v32 --session book.session < book.txt   # and the next chapter later",
     NULL,
 };
 
@@ -117,6 +133,7 @@ struct answer {
     char *input; /* standard input, when the prompt comes from there */
     int32_t *prompt;
     size_t n, room;                   /* tokens of the prompt; of the context */
+    struct sluice_saved saved;        /* session; without tokens: there is none */
     struct sluice_stats prompt_stats; /* at the end of the prompt */
     uint64_t said;                    /* tokens */
     FILE *out;                        /* stdout, or the memory of `buffer` */
@@ -127,7 +144,28 @@ struct answer {
 
 /* ---- the answer ----------------------------------------------------------------------------- */
 
-/* Samples and prints until the end token, N tokens, a full context or Ctrl-C. */
+/*
+ * Draws the next token, or two, of at most LEFT and appends them: but for the last one, after which
+ * nothing will be drawn.  Returns how many.
+ */
+static int draw(struct answer *a, const struct sluice_sampling *sampling, size_t left,
+                int32_t *tokens, struct sluice_err *err)
+{
+    if (left > 1)
+        return sluice_session_generate(a->session, sampling, tokens, sl_min(left, DRAWN), err);
+    tokens[0] = sluice_session_sample(a->session, sampling, err);
+    return tokens[0] < 0 ? tokens[0] : 1;
+}
+
+static void print_piece(struct answer *a, int32_t token)
+{
+    const char *piece;
+    size_t len;
+    sluice_detokenizer_push(a->text, token, &piece, &len);
+    fwrite(piece, 1, len, a->out);
+}
+
+/* Draws and prints until the end token, N tokens, a full context or Ctrl-C. */
 static int generate(struct answer *a, struct sluice_err *err)
 {
     const struct run_options *o = a->options;
@@ -136,28 +174,27 @@ static int generate(struct answer *a, struct sluice_err *err)
         .top_p = (float)(o->top_p > 0 ? o->top_p : (double)a->info.top_p),
         .seed = o->seed,
     };
+    int32_t tokens[DRAWN];
     const char *piece;
     size_t len;
     int status = 0;
-    while (a->said < o->n && !sl_interrupted() && !ferror(a->out)) {
-        int32_t token = sluice_session_sample(a->session, &sampling, err);
-        if (token < 0)
-            return token;
-        if (token == a->info.eos)
+    bool more = true;
+    while (more && !sl_interrupted() && !ferror(a->out)) {
+        size_t left = sl_min(o->n - a->said, a->room - sluice_session_length(a->session) + 1);
+        status = draw(a, &sampling, left, tokens, err);
+        if (status < 0 || tokens[0] == a->info.eos)
             break;
-        sluice_detokenizer_push(a->text, token, &piece, &len);
-        fwrite(piece, 1, len, a->out);
+        for (int i = 0; i < status; i++)
+            print_piece(a, tokens[i]);
         fflush(a->out);
-        if (++a->said == o->n || sluice_session_length(a->session) == a->room)
-            break;
-        if ((status = sluice_session_step(a->session, token, err)) < 0)
-            break;
+        a->said += (uint64_t)status;
+        more = left > (size_t)status;
     }
     sluice_detokenizer_end(a->text, &piece, &len);
     fwrite(piece, 1, len, a->out);
     if (!o->json)
         printf("\n");
-    return status == SLUICE_ECANCELLED ? 0 : status; /* the answer so far stands */
+    return status < 0 && status != SLUICE_ECANCELLED ? status : 0; /* the answer so far stands */
 }
 
 /* The limits that doctor measured; a file that is none of ours is told, and otherwise ignored. */
@@ -229,7 +266,10 @@ static int print_end(struct answer *a, struct sluice_err *err)
 static int open_engine(struct answer *a, const char *text, size_t len, size_t tokens,
                        struct sluice_err *err)
 {
-    int status = sl_open_engine(&a->engine, &a->options->engine, false, tokens, err);
+    const struct sl_engine_options *o = &a->options->engine;
+    bool mtp = o->drafting == SLUICE_DRAFTING_ON || (o->drafting == SLUICE_DRAFTING_AUTO &&
+                                                     !a->options->trace && sl_mtp_fits(o, tokens));
+    int status = sl_open_engine(&a->engine, o, mtp, tokens, err);
     if (status < 0)
         return status;
     int64_t n = sluice_tokenize(a->engine, text, len, SLUICE_ADD_BOS, &a->prompt, err);
@@ -238,6 +278,8 @@ static int open_engine(struct answer *a, const char *text, size_t len, size_t to
     a->n = (size_t)n;
     sluice_engine_info(a->engine, &a->info);
     a->room = sl_min(a->n + a->options->n, (size_t)a->info.context);
+    if (a->options->session)
+        a->room = sl_session_room(a->room, a->saved.tokens, &a->info);
     return 0;
 }
 
@@ -249,6 +291,10 @@ static int open_model(struct answer *a, struct sluice_err *err)
     int status = o->prompt ? 0 : read_stdin(&a->input, &len, err);
     const char *text = o->prompt ? o->prompt : a->input;
     guess = len / BYTES_PER_TOKEN + o->n + 1;
+    if (status == 0 && o->session)
+        status = sl_session_look(&a->saved, o->session, err);
+    if (o->session)
+        guess = sl_max(guess, sl_max(a->saved.tokens, SL_SESSION_ROOM));
     if (status == 0)
         status = open_engine(a, text, len, guess, err);
     if (status == 0 && a->room > guess && !o->engine.context) {
@@ -311,7 +357,12 @@ static int answer(struct answer *a, struct sluice_err *err)
     struct sl_interrupt_action cancel = {cancel_session, a->session};
     sl_interrupt_install();
     sl_interrupt_set_action(&cancel);
-    int status = prefill(a->session, a->prompt, a->n, err);
+    int status = a->saved.tokens ? sl_session_restore(a->session, a->options->session, err) : 0;
+    if (status < 0) {
+        sl_interrupt_set_action(NULL);
+        return status;
+    }
+    status = prefill(a->session, a->prompt, a->n, err);
     sluice_session_stats(a->session, &a->prompt_stats);
     a->trace.decoding = true;
     if (status == 0)
@@ -319,7 +370,10 @@ static int answer(struct answer *a, struct sluice_err *err)
     sl_interrupt_set_action(NULL);
     if (status == 0 && a->options->engine.usage)
         status = sluice_engine_save_usage(a->engine, a->options->engine.usage, err);
-    return status == 0 ? print_end(a, err) : status;
+    if (status == 0)
+        status = print_end(a, err);
+    return a->options->session ? sl_session_keep(a->session, a->options->session, status, err)
+                               : status;
 }
 
 static int run(const struct run_options *o, struct sluice_err *err)
@@ -347,6 +401,10 @@ int sl_verb_run(int argc, char **argv)
         return status;
     if (!o.prompt && isatty(STDIN_FILENO))
         return sl_usage_error(&command, stderr, "no prompt: give -p TEXT or pipe one in");
+    if (o.trace && o.engine.drafting == SLUICE_DRAFTING_ON)
+        return sl_usage_error(&command, stderr,
+                              "--trace and --mtp on exclude each other: a trace has each position "
+                              "once");
     if (run(&o, &err) < 0)
         return sl_report(&err);
     return sl_interrupted() ? SL_EXIT_INTERRUPTED : SL_EXIT_OK;

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/base/payoff.h"
+
+#include "runtime/base/arith.h"
+
+/* So much of the time without must be saved: less is noise, and the effort burdens others. */
+static const double worth = 0.02;
+
+static bool is_with(const struct sl_trial *t)
+{
+    uint32_t window = t->pass / t->window;
+    return window == 1 || window == 2;
+}
+
+bool sl_trial_wanted(const struct sl_trial *t)
+{
+    return t->verdict == SL_ON || (t->verdict == SL_TRYING && is_with(t));
+}
+
+int sl_trial_says(const struct sl_trial *t)
+{
+    return t->verdict == SL_TRYING ? 0 : t->verdict == SL_ON ? 1 : -1;
+}
+
+void sl_trial_count(struct sl_trial *t, double seconds, uint32_t tokens)
+{
+    if (t->verdict != SL_TRYING) {
+        if (++t->pass < t->hold)
+            return;
+        *t = (struct sl_trial){.window = t->window, .hold = t->hold};
+        return;
+    }
+    if (t->pass % t->window > 0) { /* the first of a window still has the other's reads */
+        t->seconds[is_with(t)] += seconds;
+        t->tokens[is_with(t)] += tokens;
+    }
+    if (++t->pass < 4 * t->window)
+        return;
+    double without = t->seconds[0] * t->tokens[1], with = t->seconds[1] * t->tokens[0];
+    t->verdict = with < (1 - worth) * without ? SL_ON : SL_OFF;
+    t->pass = 0;
+    t->hold = t->hold ? (uint32_t)sl_min(2 * t->hold, SL_TRIAL_HOLD_MAX) : SL_TRIAL_HOLD;
+}
