@@ -115,6 +115,7 @@ int sl_mtp_step(sluice_session *lead, sluice_session *const *sessions, const int
     if (rows == 0)
         return 0;
     project(lead, w, rows, lead->hidden);
+    lead->ws.next = NULL; /* a pass that was stopped has left it */
     return sl_layer_run_at(&lead->ws, w, &(struct sl_places){.each = place}, c->layers, rows,
                            lead->hidden, err);
 }

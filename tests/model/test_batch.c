@@ -531,6 +531,48 @@ static void cancelled(void **unused)
     script_close(&s);
 }
 
+/* Spoils every expert of the last layer, or mends what was spoilt. */
+static void flip_experts(const struct script *s)
+{
+    char name[64], path[128];
+    sl_experts_file(name, (unsigned)s->layers - 1);
+    snprintf(path, sizeof path, "copy/%s", name);
+    for (size_t byte = 4096; byte < size_of(path); byte += 1024)
+        flip(path, byte, 3);
+}
+
+/* An expert that cannot be read: nothing changes, and when it can be again, steps go on. */
+static void unreadable(void **unused)
+{
+    (void)unused;
+    struct script s;
+    struct stage g;
+    struct sluice_err err = {0};
+    char command[3000];
+    size_t all[SESSIONS];
+    script_open(&s, "tiny-v32", "quality", false, (struct sluice_session_opts){0});
+    snprintf(command, sizeof command, "cp -R '%s' '%s'", s.container, at("copy"));
+    assert_int_equal(system(command), 0);
+    free((void *)(uintptr_t)s.container);
+    s.container = strdup(at("copy"));
+    const struct sluice_session_opts longest = session_opts(&s, SESSIONS - 1);
+    struct sluice_engine_opts opts = {
+        .threads = 2, .reader = SLUICE_READER_PREAD, .session = &longest, .sessions = SESSIONS};
+    opts.memory = least_memory(&s, opts);
+    stage_open(&g, &s, &opts);
+    sync_all(&g);
+    for (size_t i = 0; i < SESSIONS; i++)
+        all[i] = i;
+    flip_experts(&s);
+    assert_int_equal(step(&g, all, SESSIONS, &err), SLUICE_EDAMAGED);
+    check_logits(&g);
+    flip_experts(&s);
+    step_and_check(&g, all, SESSIONS);
+    stage_close(&g);
+    script_close(&s);
+    remove_tree("copy");
+}
+
 /* ---- memory --------------------------------------------------------------------------------- */
 
 static uint64_t piece(uint64_t bytes)
@@ -620,11 +662,11 @@ static void scratch_by_size(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bits_tiny),  cmocka_unit_test(same_bits_mtp),
-        cmocka_unit_test(same_bits_demo),  cmocka_unit_test(statistics),
-        cmocka_unit_test(short_contexts),  cmocka_unit_test(refusals),
-        cmocka_unit_test(cancelled),       cmocka_unit_test(charges),
-        cmocka_unit_test(scratch_by_size),
+        cmocka_unit_test(same_bits_tiny), cmocka_unit_test(same_bits_mtp),
+        cmocka_unit_test(same_bits_demo), cmocka_unit_test(statistics),
+        cmocka_unit_test(short_contexts), cmocka_unit_test(refusals),
+        cmocka_unit_test(cancelled),      cmocka_unit_test(unreadable),
+        cmocka_unit_test(charges),        cmocka_unit_test(scratch_by_size),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_root, remove_root);
 }
