@@ -70,7 +70,7 @@ static int judge(void *user, size_t position, const float *logits)
     return 0;
 }
 
-/* The likeliest token, however the model will draw (docs/long-context.md).  After the end nothing is
+/* The likeliest token, however the model will draw: docs/long-context.md.  After the end nothing is
  * worth computing. */
 static int make_draft(struct pair *p, struct sluice_err *err)
 {
@@ -145,7 +145,8 @@ int sluice_session_generate(sluice_session *s, const struct sluice_sampling *sam
     if (tokens[0] == s->engine->weights->config.eos)
         return 1;
     bool draft = s->has_mtp && wanted(&s->drafts);
-    bool room = max >= 2 && s->span >= 2 && s->capacity - s->length >= 2;
+    bool room = max >= 2 && s->span >= 2 && s->capacity - s->length >= 2 &&
+                s->mtp_length + 1 == s->length;
     uint64_t experts = experts_wanted(s);
     int n = append(s, sampling, tokens, draft && room, err);
     if (n < 0 || !s->has_mtp || !room)
