@@ -70,17 +70,16 @@ static int judge(void *user, size_t position, const float *logits)
     return 0;
 }
 
-/*
- * Drafted with the random number that the model will draw with: this way the two agree most often.
- * After the end nothing is worth computing.
- */
+/* The likeliest token, however the model will draw: docs/long-context.md.  After the end nothing is
+ * worth computing. */
 static int make_draft(struct pair *p, struct sluice_err *err)
 {
+    static const struct sluice_sampling likeliest = {.temperature = 0, .top_p = 1};
     sluice_session *s = p->s;
     int status = sl_mtp_draft(s, s->rows, err);
     if (status < 0)
         return status;
-    p->draft = sl_session_draw(s, p->sampling, p->position + 1, s->rows);
+    p->draft = sl_session_draw(s, &likeliest, p->position + 1, s->rows);
     if (p->draft == s->engine->weights->config.eos)
         p->draft = -1;
     return 0;
@@ -146,7 +145,8 @@ int sluice_session_generate(sluice_session *s, const struct sluice_sampling *sam
     if (tokens[0] == s->engine->weights->config.eos)
         return 1;
     bool draft = s->has_mtp && wanted(&s->drafts);
-    bool room = max >= 2 && s->span >= 2 && s->capacity - s->length >= 2;
+    bool room = max >= 2 && s->span >= 2 && s->capacity - s->length >= 2 &&
+                s->mtp_length + 1 == s->length;
     uint64_t experts = experts_wanted(s);
     int n = append(s, sampling, tokens, draft && room, err);
     if (n < 0 || !s->has_mtp || !room)

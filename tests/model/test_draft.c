@@ -36,7 +36,7 @@ static struct sluice_session_opts session_opts(const struct answer *a)
 {
     struct sluice_session_opts opts = a->session;
     opts.context = a->n_prompt + a->n;
-    opts.alone = 1; /* all is computed */
+    opts.alone = 1; /* fresh sessions compute everything themselves */
     return opts;
 }
 
