@@ -50,7 +50,9 @@ expect 0 -- answer disk/s "A cat sat"
 length=$(($(date +%s%N) - begin))
 expect 0 -- answer want "A cat sat"
 while read -r moment; do
-    answer disk/s "A cat sat on a mat and looked at $moment" > out 2> err &
+    # not by answer(), which would be a shell around it
+    "$sluice" run -m demo --temp 0 -n 2 --session disk/s -p "A cat sat on a mat and looked at $moment" \
+        > out 2> err &
     pid=$!
     sleep "$(awk -v m="$moment" -v l="$length" 'BEGIN { printf "%.3f", m * l / 1e9 }')"
     kill -9 $pid 2> /dev/null || true
