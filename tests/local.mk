@@ -31,7 +31,7 @@ fault_programs = tests/fault/damage tests/fault/memory tests/fault/layers tests/
 # `make check-long` runs these at full length; SLUICE_TEST_SEED=N selects other kills, flips, places.
 long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/bench/make_trace.py tests/qemu/x86.sh tests/qemu/aarch64.sh \
-    tests/cli/common.sh tests/cli/example.c tests/random.h
+    tests/cli/common.sh tests/fault/private_mounts.sh tests/cli/example.c tests/random.h
 # Run by hand: llama.cpp and Sluice side by side.
 EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/llama.py tests/peer/make_gguf.py \
     tests/peer/llama_bench.c tests/bench/stream/README.md tests/bench/stream/shares \

@@ -3,18 +3,7 @@
 # A drive that is too small, or fills up while a conversion writes to it: an error that says which
 # file, how much is needed and how much is free; with room made, the same command goes on, and the
 # container is the same.  SLUICE_TEST_LONG=1: every place; SLUICE_TEST_SEED: which random ones.
-if [ -z "${private_mounts-}" ]; then
-    # A mount namespace of our own: nothing is left mounted, however the test ends.
-    probe=${TMPDIR:-/tmp}
-    for how in -m -rm; do
-        if unshare $how mount -t tmpfs -o size=64k sluice "$probe" 2> /dev/null; then
-            export private_mounts=1
-            exec unshare $how sh "$0"
-        fi
-    done
-    echo "SKIP: no tmpfs of a chosen size: neither root nor unshare -rm may mount one" >&2
-    exit 77
-fi
+. "${top_srcdir:-.}/tests/fault/private_mounts.sh"
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
 seed=${SLUICE_TEST_SEED:-1}

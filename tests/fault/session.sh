@@ -2,18 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Saving a session on a drive that is full, and kill -9 while it is saved: the old file stays, whole,
 # and nothing else is left.  SLUICE_TEST_LONG=1: 50 kills, not 6; SLUICE_TEST_SEED: when.
-if [ -z "${private_mounts-}" ]; then
-    # A mount namespace of our own: nothing is left mounted, however the test ends.
-    probe=${TMPDIR:-/tmp}
-    for how in -m -rm; do
-        if unshare $how mount -t tmpfs -o size=64k sluice "$probe" 2> /dev/null; then
-            export private_mounts=1
-            exec unshare $how sh "$0"
-        fi
-    done
-    echo "SKIP: no tmpfs of a chosen size: neither root nor unshare -rm may mount one" >&2
-    exit 77
-fi
+. "${top_srcdir:-.}/tests/fault/private_mounts.sh"
 . "${top_srcdir:-.}/tests/cli/common.sh"
 
 seed=${SLUICE_TEST_SEED:-1}
