@@ -70,9 +70,10 @@ static int choose_caches(struct sl_evaluation *e)
         return sl_fail(e->err, SLUICE_EARG, "cache types %u and %u; SLUICE_CACHE_… wanted", kv,
                        index);
     e->stream[SL_REFERENCE].types = (struct sl_cache_types){SL_CACHE_F32, SL_CACHE_F32};
+    bool exact = sl_is_exact(e->weights);
     e->stream[SL_CANDIDATE].types = (struct sl_cache_types){
-        kv ? (enum sl_cache)kv : sl_default_cache(e->weights),
-        index ? (enum sl_cache)index : sl_default_cache(e->weights),
+        sl_cache_type(e->opts->kv, exact),
+        sl_cache_type(e->opts->index, exact),
     };
     for (int i = 0; i < SL_STREAMS; i++)
         if (c->index_heads == 0 || e->context <= c->index_topk)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* An engine's share of memory: what its container wants, what it gets, what sessions may take. */
-#include <string.h>
 
 #include "runtime/base/arith.h"
 #include "runtime/base/available.h"
@@ -48,7 +47,7 @@ int sl_engine_plan(struct sluice_memory_plan *plan, const struct sl_weights *w, 
         .threads = opts->threads,
         .mtp = opts->mtp != 0,
         .sessions = opts->sessions,
-        .exact = strcmp(w->manifest->profile, "reference") == 0,
+        .exact = sl_is_exact(w),
     };
     uint64_t available = opts->memory ? 0 : sl_memory_available(), limit = opts->memory;
     int status = check_opts(opts, err);

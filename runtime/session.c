@@ -15,21 +15,6 @@ enum { DEFAULT_CHUNK = 512 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-static enum sl_cache cache_type(enum sluice_cache_type wanted, bool exact)
-{
-    switch (wanted) {
-    case SLUICE_CACHE_INT8:
-        return SL_CACHE_INT8;
-    case SLUICE_CACHE_BF16:
-        return SL_CACHE_BF16;
-    case SLUICE_CACHE_F32:
-        return SL_CACHE_F32;
-    case SLUICE_CACHE_AUTO:
-        break;
-    }
-    return exact ? SL_CACHE_F32 : SL_CACHE_INT8;
-}
-
 /* What a session is made of. */
 struct opening {
     struct sl_workspace_opts workspace;
@@ -100,7 +85,7 @@ static struct sl_sizing sizing_of(const sluice_engine *engine,
         .session = opts,
         .threads = engine->compute.team.threads,
         .mtp = w->n_layers > w->config.layers,
-        .exact = strcmp(w->manifest->profile, "reference") == 0,
+        .exact = sl_is_exact(w),
         .span = engine->memory.stages > 0 ? engine->memory.span : 0, /* 0: mapped */
     };
 }
@@ -139,8 +124,8 @@ static int count_memory(sluice_session *s, const struct sl_sizing *z, struct ope
     bool select = c->index_heads > 0 && !opts->dense && s->capacity > c->index_topk;
     w->config = c;
     w->wave = sl_moe_wave(c, s->n_layers);
-    w->types.kv = cache_type(opts->kv, z->exact);
-    w->types.index = select ? cache_type(opts->index, z->exact) : 0;
+    w->types.kv = sl_cache_type(opts->kv, z->exact);
+    w->types.index = select ? sl_cache_type(opts->index, z->exact) : 0;
     w->chunk = s->chunk;
     w->span = s->span;
     w->floats |= z->exact;

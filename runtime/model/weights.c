@@ -343,9 +343,24 @@ void sl_weights_close(struct sl_weights **out)
     *out = NULL;
 }
 
-enum sl_cache sl_default_cache(const struct sl_weights *w)
+bool sl_is_exact(const struct sl_weights *w)
 {
-    return strcmp(w->manifest->profile, "reference") == 0 ? SL_CACHE_F32 : SL_CACHE_INT8;
+    return strcmp(w->manifest->profile, "reference") == 0;
+}
+
+enum sl_cache sl_cache_type(enum sluice_cache_type wanted, bool exact)
+{
+    switch (wanted) {
+    case SLUICE_CACHE_INT8:
+        return SL_CACHE_INT8;
+    case SLUICE_CACHE_BF16:
+        return SL_CACHE_BF16;
+    case SLUICE_CACHE_F32:
+        return SL_CACHE_F32;
+    case SLUICE_CACHE_AUTO:
+        break;
+    }
+    return exact ? SL_CACHE_F32 : SL_CACHE_INT8;
 }
 
 void sl_embed(const struct sl_weights *w, const struct sl_ops *ops, int32_t token, float *out)

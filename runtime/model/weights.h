@@ -71,8 +71,11 @@ void sl_layer_close(struct sl_layer_weights *layer);
 /* out[hidden] = the embedding of TOKEN. */
 void sl_embed(const struct sl_weights *w, const struct sl_ops *ops, int32_t token, float *out);
 
-/* The caches of a session that asks for none in particular. */
-enum sl_cache sl_default_cache(const struct sl_weights *w);
+/* A `reference` container, which computes in floats. */
+bool sl_is_exact(const struct sl_weights *w);
+
+/* The cache of a session that wants this one; AUTO: by whether the container is EXACT. */
+enum sl_cache sl_cache_type(enum sluice_cache_type wanted, bool exact);
 
 /* True when P is a matrix of the shape that the configuration gives ROLE. */
 bool sl_shape_fits(const struct sl_config *c, enum sl_role role, const struct sl_packing *p);
