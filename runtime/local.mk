@@ -11,10 +11,12 @@ include runtime/sample/local.mk
 # Everything of the runtime, for the program and for tests that need internals.
 noinst_LTLIBRARIES += libruntime.la
 libruntime_la_SOURCES = \
-    runtime/layer.h runtime/layer.c runtime/session.h runtime/session.c runtime/span.c runtime/mtp.c runtime/head.c \
-    runtime/draft.c runtime/fill.c runtime/prefix.c runtime/sizing.h runtime/workbench.h runtime/workbench.c \
-    runtime/batch.c runtime/snapshot.h runtime/snapshot.c runtime/snapshot_header.c runtime/snapshot_data.c \
-    runtime/engine.h runtime/engine.c runtime/budget.h runtime/budget.c runtime/allotment.c
+    runtime/layer.h runtime/layer.c runtime/sizing.h runtime/engine.h runtime/engine.c runtime/budget.h runtime/budget.c \
+    runtime/allotment.c \
+    runtime/session/session.h runtime/session/session.c runtime/session/span.c runtime/session/fill.c \
+    runtime/session/mtp.c runtime/session/head.c runtime/session/draft.c runtime/session/batch.c \
+    runtime/session/prefix.c runtime/session/workbench.h runtime/session/workbench.c runtime/session/snapshot.h \
+    runtime/session/snapshot.c runtime/session/snapshot_header.c runtime/session/snapshot_data.c
 libruntime_la_LIBADD = libattention.la libmoe.la libtext.la libsample.la libstream.la \
     libonednn.la libmodel.la libcontainer.la libbase.la libsimd.la
 

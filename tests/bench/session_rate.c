@@ -9,7 +9,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/huge.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 enum { ROUNDS = 3 };
 

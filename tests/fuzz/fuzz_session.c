@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "runtime/container/container.h"
-#include "runtime/snapshot.h"
+#include "runtime/session/snapshot.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -20,9 +20,7 @@ room moe        runtime/moe/
 room text       runtime/text/
 room sample     runtime/sample/
 room layer      runtime/layer.
-room top        runtime/engine. runtime/session. runtime/span. runtime/mtp. runtime/head.
-room top        runtime/snapshot runtime/prefix. runtime/fill. runtime/sizing. runtime/budget. runtime/allotment.
-room top        runtime/workbench. runtime/batch. runtime/draft.
+room top        runtime/engine. runtime/allotment. runtime/budget. runtime/sizing. runtime/session/
 room api        runtime/sluice.h
 room quant      quant/
 room tools      tools/

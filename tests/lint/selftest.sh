@@ -44,7 +44,7 @@ breaks() {
 # ---- a tree without faults -----------------------------------------------------------------------
 for door in simd/simd.h runtime/base/err.h runtime/container/{container,checkpoint}.h quant/quant.h \
     runtime/stream/stream.h runtime/model/config.h runtime/attention/attention.h tools/verbs.h \
-    runtime/moe/moe.h runtime/text/text.h runtime/sample/sample.h runtime/{layer,engine,session}.h \
+    runtime/moe/moe.h runtime/text/text.h runtime/sample/sample.h runtime/{layer,engine,session/session}.h \
     simd/ref/ref.h runtime/container/private.h quant/eval/eval.h; do
     put "$door" 'typedef int sl_int;'
 done
@@ -56,7 +56,7 @@ put runtime/sluice.h '#ifdef __cplusplus' 'extern "C" {' '#endif' \
 put simd/ref/ref.c '#include <stdint.h>' '#include "simd/ref/ref.h"' '#include "simd/simd.h"'
 put runtime/moe/moe.c '#include "config.h"' '#include "runtime/moe/moe.h"' \
     '#include "runtime/stream/stream.h"' '#include "runtime/sluice.h"' '  # include "simd/simd.h"'
-put runtime/session.c '#include "runtime/engine.h"' '#include "runtime/text/text.h"'
+put runtime/session/session.c '#include "runtime/engine.h"' '#include "runtime/text/text.h"'
 put quant/eval/eval.c '#include "quant/eval/eval.h"' '#include "runtime/layer.h"' \
     '/* exit(1), abort() and printf("stdout") may be spoken of' 'on two lines: exit(1) */' \
     'const char *sl_word(void);' 'const char *sl_word(void) { return "exit(1) \" abort()"; }'
@@ -82,7 +82,7 @@ bad runtime/moe/x.c runtime/container/container.h 'moe may not include container
 bad runtime/moe/x.c runtime/attention/attention.h 'moe may not include attention'
 bad runtime/text/x.c runtime/model/config.h 'text may not include model'
 bad runtime/sample/x.c runtime/text/text.h 'sample may not include text'
-bad runtime/layer.c runtime/session.h 'layer may not include top'
+bad runtime/layer.c runtime/session/session.h 'layer may not include top'
 bad runtime/layer.c runtime/engine.h 'layer may not include top'
 bad runtime/engine.c quant/quant.h 'top may not include quant'
 bad quant/x.c runtime/engine.h 'quant may not include top'

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 /* One golden file; arrays as its metadata describes them, absent ones NULL. */
 struct golden {

@@ -16,7 +16,7 @@
 
 #include "runtime/base/arith.h"
 #include "runtime/base/file.h"
-#include "runtime/snapshot.h"
+#include "runtime/session/snapshot.h"
 #include "tests/model/harness.h"
 #include "tests/unit/scratch.h"
 

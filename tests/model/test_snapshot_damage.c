@@ -20,7 +20,7 @@
 
 #include "runtime/base/file.h"
 #include "runtime/base/splitmix.h"
-#include "runtime/snapshot.h"
+#include "runtime/session/snapshot.h"
 #include "tests/model/harness.h"
 #include "tests/unit/scratch.h"
 

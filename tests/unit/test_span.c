@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 enum { CHUNK = 100 };
 

@@ -3,7 +3,7 @@
 #ifndef SL_SNAPSHOT_H
 #define SL_SNAPSHOT_H
 
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 enum {
     SL_SNAPSHOT_VERSION = 1,

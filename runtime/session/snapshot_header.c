@@ -10,7 +10,7 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "runtime/base/file.h"
-#include "runtime/snapshot.h"
+#include "runtime/session/snapshot.h"
 
 enum { XXH3_AT = SL_SNAPSHOT_PAGE - 8 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The output head: from final hidden states, already normed, to logits. */
 #include "runtime/base/arith.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 /* The INT8 form of final[0..n). */
 static void encode_rows(sluice_session *s, const float *final, size_t n)

@@ -16,7 +16,7 @@
 #include "runtime/base/file.h"
 #include "runtime/base/huge.h"
 #include "runtime/base/thread.h"
-#include "runtime/snapshot.h"
+#include "runtime/session/snapshot.h"
 
 enum { THREADS = 8, PAGE = SL_SNAPSHOT_PAGE };
 

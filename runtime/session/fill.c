@@ -9,7 +9,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/base/splitmix.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 enum { TABLE = 8192, ROWS_PER_ITEM = 64 };
 

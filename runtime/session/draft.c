@@ -9,7 +9,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 /* ---- accounts ------------------------------------------------------------------------------- */
 

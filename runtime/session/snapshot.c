@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Saving a session to a file and restoring it.  The first page is checked before anything of the
  * session is touched; pieces of data are checked one by one before they are used. */
-#include "runtime/snapshot.h"
+#include "runtime/session/snapshot.h"
 
 #include <errno.h>
 #include <fcntl.h>

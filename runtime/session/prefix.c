@@ -8,7 +8,7 @@
 
 #include "runtime/base/arith.h"
 #include "runtime/base/huge.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 enum { ROWS_PER_ITEM = 256 }; /* a multiple of SL_KEY_PANEL */
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "runtime/base/arith.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 /* Input I of the projection: ROW, the main model's residual stream, and the TOKEN after it. */
 static void combine(sluice_session *s, const struct sl_layer_weights *w, size_t i, int32_t token,

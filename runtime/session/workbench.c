@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "runtime/workbench.h"
+#include "runtime/session/workbench.h"
 
 #include <stdlib.h>
 

@@ -5,7 +5,7 @@
  * layers with experts is done; the tokens that are dropped then come again in the next span.
  */
 #include "runtime/base/arith.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 enum { MOST_CHUNKS = 1 << 20 };
 

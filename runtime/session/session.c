@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One token timeline: sync to a prefix, step, sample.  Allocates at opening and never again. */
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "runtime/engine.h"
 #include "runtime/layer.h"
 #include "runtime/sample/sample.h"
-#include "runtime/workbench.h"
+#include "runtime/session/workbench.h"
 
 enum {
     SL_LOGIT_ROWS = 8,    /* rows of logits computed together */

@@ -7,7 +7,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/err.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 struct batch {
     sluice_session *const *sessions; /* [n] */
