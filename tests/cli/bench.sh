@@ -125,8 +125,9 @@ expect 0 '"drafts": {"state": "o' -- \
     "$sluice" bench -m model -p 0 -n 100 -r 1 --mtp auto -o json
 grep -q '"tps_without": [0-9][^{}]*"tps_with": [0-9]' out || bad "no speeds of a trial: $(cat out)"
 expect 0 '"drafts": null' -- "$sluice" bench -m model -p 0 -n 12 -r 1 --mtp off -o json
-expect 0 ' drafts |' ' right' 't/s |' -- "$sluice" bench -m model -p 4 -n 100 -r 1 --mtp auto
+expect 0 ' drafts |' ' | o' 't/s |' -- "$sluice" bench -m model -p 4 -n 100 -r 1 --mtp auto
 [ "$(grep '^|' out | awk -F'|' '{print NF}' | sort -u | wc -l)" -eq 1 ] || bad "rows differ: $(cat out)"
+expect 0 ' right |' -- "$sluice" bench -m model -p 0 -n 12 -r 1 --mtp on
 expect 0 ',drafts,drafts_made' -- "$sluice" bench -m model -p 4 -n 12 -r 1 --mtp on -o csv
 [ "$(awk -F, '{print NF}' out | sort -u | wc -l)" -eq 1 ] || bad "head and rows differ: $(cat out)"
 expect 0 -- "$sluice" bench -m model -p 0 -n 12 -r 1 -o json

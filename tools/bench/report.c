@@ -116,8 +116,9 @@ static void print_drafts_md(FILE *out, const struct sl_bench_row *r)
 {
     double without = drafts_tps(r, false), with = drafts_tps(r, true);
     if (has_drafts(r))
-        fprintf(out, " %s, %" PRIu64 " of %" PRIu64 " right", drafts_state(r), r->used.drafts_right,
-                r->used.drafts);
+        fprintf(out, " %s", drafts_state(r));
+    if (r->used.drafts > 0)
+        fprintf(out, ", %" PRIu64 " of %" PRIu64 " right", r->used.drafts_right, r->used.drafts);
     if (has_drafts(r) && without > 0 && with > 0)
         fprintf(out, ", %.2f → %.2f t/s", without, with);
     fprintf(out, " |");
