@@ -27,7 +27,7 @@ static void store_floats(enum sl_cache type, const float *x, size_t n, uint8_t *
 
 void SL_WIDE(kv_store)(const struct sl_kv *kv, size_t s, const float *latent, const float *rope)
 {
-    uint8_t *codes = kv->latent + s * kv->latent_stride, *tail = kv->tail + s * kv->tail_stride;
+    uint8_t *codes = sl_kv_latent(kv, s), *tail = sl_kv_tail(kv, s);
     if (kv->type == SL_CACHE_INT8) {
         for (size_t i = 0; i < kv->latent_dim; i += SL_LATENT_GROUP, tail += 4) {
             float scale;
@@ -57,12 +57,12 @@ static inline size_t row_of(const struct rows *r, size_t j)
 
 static inline const uint8_t *codes_at(const struct rows *r, size_t j)
 {
-    return r->kv->latent + row_of(r, j) * r->kv->latent_stride;
+    return sl_kv_latent(r->kv, row_of(r, j));
 }
 
 static inline const uint8_t *tail_at(const struct rows *r, size_t j)
 {
-    return r->kv->tail + row_of(r, j) * r->kv->tail_stride;
+    return sl_kv_tail(r->kv, row_of(r, j));
 }
 
 /* Element I of floats stored at P. */
