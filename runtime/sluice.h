@@ -281,8 +281,9 @@ struct sluice_session_opts {
 /*
  * Reserves all memory the session will ever need; pages of the caches come into use with the tokens
  * that fill them.  Sessions of an engine share scratch: a further one takes little beside its
- * caches.  These count in full, also while sessions share what is in them.  OPTS may be NULL.  SLUICE_ENOMEM when the engine's limit has no room for it beside
- * weights, experts and open sessions: an engine is opened for the sessions it is to have.
+ * caches.  These count in full, also while sessions share what is in them.  OPTS may be NULL.
+ * SLUICE_ENOMEM when the engine's limit has no room for it beside weights, experts and open
+ * sessions: an engine is opened for the sessions it is to have.
  */
 SLUICE_API int sluice_session_open(sluice_session **session, sluice_engine *engine,
                                    const struct sluice_session_opts *opts, struct sluice_err *err);

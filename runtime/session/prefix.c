@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Rows that another session of the engine has computed already are not computed again: those of the
- * longest prefix that both want.  Whole blocks of them are shared, the rest is copied.  What a token
- * leaves in the caches depends on it and the tokens before it and on nothing else, so that the bits
- * are the same.
+ * longest prefix that both want.  Whole blocks of them are shared, the rest is copied.  What a
+ * token leaves in the caches depends on it and the tokens before it and on nothing else, so that
+ * the bits are the same.
  */
 #include <string.h>
 

@@ -181,7 +181,7 @@ static size_t mapped_pages(void)
     return pages;
 }
 
-/* To part costs nothing that could be refused, and sessions are charged as if nothing were shared. */
+/* To part costs nothing that could be refused; what sessions are charged stays the same. */
 static void test_parting(void **unused)
 {
     (void)unused;
