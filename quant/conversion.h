@@ -7,12 +7,12 @@
 #define SL_QUANT_CONVERSION_H
 
 #include <sys/types.h>
-#include <xxhash.h>
 
 #include "quant/quant.h"
 #include "runtime/base/behind.h"
 #include "runtime/base/file.h"
 #include "runtime/base/team.h"
+#include "runtime/base/xxh3.h"
 #include "runtime/container/checkpoint.h"
 #include "runtime/container/container.h"
 #include "runtime/model/config.h"

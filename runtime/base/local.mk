@@ -18,4 +18,5 @@ libbase_la_SOURCES = \
     runtime/base/team.h runtime/base/team.c \
     runtime/base/thread.h runtime/base/thread.c \
     runtime/base/payoff.h runtime/base/payoff.c \
-    runtime/base/uring.h runtime/base/uring.c
+    runtime/base/uring.h runtime/base/uring.c \
+    runtime/base/xxh3.h

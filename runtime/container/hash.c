@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Checksums of memory and of files; besides load.c the only file that includes xxhash.h. */
+/* Checksums of memory and of files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/base/xxh3.h"
 #include "runtime/container/container.h"
 #include "runtime/container/container_private.h"
 

@@ -6,10 +6,10 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
+#include "runtime/base/xxh3.h"
 #include "runtime/container/container.h"
 
 enum { PIECE = 4 << 20, PAGE = 4096 };
