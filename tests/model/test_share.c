@@ -439,7 +439,7 @@ static void test_anything(void **unused)
  * prompts and of steps. */
 static void check_sizes(const char *model, struct sluice_session_opts opts, size_t n)
 {
-    static const unsigned shift[] = {4, 5, 7, SL_ONE_BLOCK};
+    static const unsigned shift[] = {4, 5, 7, SL_ONE_BLOCK}, chunk[] = {50, 7, 64, 33};
     struct sluice_err err = {0};
     sluice_engine *engine;
     struct sluice_model_info info;
@@ -449,10 +449,10 @@ static void check_sizes(const char *model, struct sluice_session_opts opts, size
                  &err);
     sluice_engine_info(engine, &info);
     opts.context = n + 40;
-    opts.chunk = 50;
     for (size_t i = 0; i < sizeof shift / sizeof *shift; i++) {
         sluice_session *s;
         sl_block_shift = shift[i];
+        opts.chunk = chunk[i];
         check_status(sluice_session_open(&s, engine, &opts, &err), &err);
         for (size_t t = 0, at_once = n; t < n + 30; t += at_once, at_once = 1) {
             int32_t tokens[1024];
