@@ -143,12 +143,14 @@ static bool prepare_attend(struct trial *t)
     return true;
 }
 
-/* Divides the rows into blocks, in every other trial; the last block comes first in memory. */
+/* Divides the rows into blocks, in every other trial that is not a real one; the last block comes
+ * first in memory. */
 static void divide(const struct trial *t, struct sl_kv *kv)
 {
     uint8_t *latent = at(t, LATENT), *tail = at(t, TAIL);
     size_t rows = cache_rows(t), each = rows;
-    if (t->number % 2) {
+    bool real = t->number + t->kernel->reals >= trial_count(t->kernel);
+    if (t->number % 2 && !real) {
         kv->shift = BLOCK_SHIFT;
         each = (size_t)1 << BLOCK_SHIFT;
     }
