@@ -67,7 +67,7 @@ static int take(sluice_engine *engine, sluice_session *s, const int32_t *tokens,
     int status = open_session(&other, engine, n, err);
     s->alone = false;
     for (int i = 0; status == 0 && i < 2; i++) {
-        other->length = 0;
+        sl_session_cut(other, 0);
         double start = sl_now();
         sl_prefix_take(other, tokens, n);
         tell(i == 0 ? "taken over, new" : "taken over", sl_now() - start);
