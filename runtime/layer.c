@@ -174,3 +174,16 @@ int sl_layer_run(struct sl_workspace *ws, const struct sl_layer_weights *w,
     const struct sl_places places = {{cache, position, ws->owner}, NULL};
     return sl_layer_run_at(ws, w, &places, layer, n, hidden, err);
 }
+
+void sl_layer_keep(struct sl_workspace *ws, const struct sl_layer_weights *w,
+                   struct sl_layer_cache *cache, size_t position, size_t n, const float *hidden)
+{
+    for (size_t t = 0; t < n; t += ws->chunk) {
+        const struct sl_places places = {{cache, position + t, NULL}, NULL};
+        size_t count = sl_min(ws->chunk, n - t);
+        sl_norm_rows(ws, hidden + t * ws->config->hidden, w->vector[SL_ATTN_NORM], count,
+                     ws->normed);
+        sl_attention_keep(&ws->attention, w, &places, ws->normed, count);
+    }
+    sl_meter_lap(ws->compute.meter, SLUICE_PART_PROJECTIONS);
+}

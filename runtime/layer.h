@@ -67,6 +67,13 @@ int sl_layer_run_at(struct sl_workspace *ws, const struct sl_layer_weights *w,
                     const struct sl_places *places, unsigned layer, size_t n, float *hidden,
                     struct sluice_err *err);
 
+/*
+ * Only the caches of LAYER receive what sl_layer_run() would leave there, to the bit: of
+ * hidden[n][hidden], the residual stream before it, which stays as it is.
+ */
+void sl_layer_keep(struct sl_workspace *ws, const struct sl_layer_weights *w,
+                   struct sl_layer_cache *cache, size_t position, size_t n, const float *hidden);
+
 /* y[n][hidden] = rmsnorm(x[n][hidden]) · w, over the team. */
 void sl_norm_rows(const struct sl_workspace *ws, const float *x, const float *w, size_t n,
                   float *y);

@@ -20,7 +20,7 @@ model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/tes
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
     tests/model/test_dense tests/model/test_memory tests/model/test_batch \
     tests/model/test_snapshot tests/model/test_snapshot_damage tests/model/test_prefix \
-    tests/model/test_draft
+    tests/model/test_draft tests/model/test_mtp_rest
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh tests/cli/same_logits.sh \
@@ -33,8 +33,9 @@ long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/bench/make_trace.py tests/qemu/x86.sh tests/qemu/aarch64.sh \
     tests/cli/common.sh tests/fault/private_mounts.sh tests/cli/example.c tests/random.h
 # Run by hand: llama.cpp and Sluice side by side.
-EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/llama.py tests/peer/make_gguf.py \
-    tests/peer/llama_bench.c tests/bench/stream/README.md tests/bench/stream/shares \
+EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/llama.py tests/peer/machine.py \
+    tests/peer/make_gguf.py tests/bench/long/README.md tests/bench/long/reach tests/peer/llama_bench.c \
+    tests/bench/stream/README.md tests/bench/stream/shares \
     tests/bench/stream/confined.py tests/bench/stream/routes.awk
 
 TEST_EXTENSIONS = .sh
@@ -276,6 +277,9 @@ tests_model_test_dense_LDADD = $(model_libs)
 tests_model_test_draft_SOURCES = tests/model/test_draft.c $(model_harness)
 tests_model_test_draft_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_draft_LDADD = $(model_libs)
+tests_model_test_mtp_rest_SOURCES = tests/model/test_mtp_rest.c $(model_harness) $(scratch)
+tests_model_test_mtp_rest_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_mtp_rest_LDADD = $(model_libs)
 
 tests_model_test_memory_SOURCES = tests/model/test_memory.c $(model_harness) $(scratch)
 tests_model_test_memory_CPPFLAGS = $(cmocka_cppflags)

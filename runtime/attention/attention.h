@@ -150,4 +150,8 @@ void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
                       const struct sl_places *places, unsigned layer, const float *x, size_t n,
                       float *out);
 
+/* Only writes the positions into their caches, to the same bits. */
+void sl_attention_keep(struct sl_attention *a, const struct sl_layer_weights *w,
+                       const struct sl_places *places, const float *x, size_t n);
+
 #endif

@@ -5,7 +5,7 @@
 
 #include "runtime/attention/attention.h"
 
-/* One call of sl_attention_run(), handed to the phases. */
+/* One call of sl_attention_run() or _keep(), handed to the phases. */
 struct sl_attention_call {
     struct sl_attention *a;
     const struct sl_layer_weights *w;
@@ -13,6 +13,7 @@ struct sl_attention_call {
     unsigned layer;
     size_t n;       /* tokens */
     const float *x; /* [n][hidden] */
+    bool keep;      /* caches only: nothing attends */
 };
 
 /* True when the query at POSITION attends to a selection. */

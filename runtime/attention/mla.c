@@ -152,17 +152,20 @@ static void project_x(const struct sl_attention_call *call)
         enum sl_role role;
         float *y;
         size_t ldy;
+        bool wanted;
     } jobs[] = {
-        {SL_Q_A, a->q_a, c->q_lora},
-        {SL_KV_A, a->kv_a, c->kv_lora + c->rope},
-        {SL_INDEX_K, a->index_key, c->index_dim},
-        {SL_INDEX_WEIGHT, a->index_weight, c->index_heads},
+        {SL_Q_A, a->q_a, c->q_lora, !call->keep},
+        {SL_KV_A, a->kv_a, c->kv_lora + c->rope, true},
+        {SL_INDEX_K, a->index_key, c->index_dim, a->types.index},
+        {SL_INDEX_WEIGHT, a->index_weight, c->index_heads, a->types.index && !call->keep},
     };
     struct sl_product products[4];
-    size_t n = a->types.index ? 4 : 2;
-    for (size_t i = 0; i < n; i++) {
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
         const struct sl_matrix *w = &call->w->matrix[jobs[i].role];
-        products[i] = (struct sl_product){
+        if (!jobs[i].wanted)
+            continue;
+        products[n++] = (struct sl_product){
             .w = w,
             .x = sl_acts_for(w, &a->x_codes, call->x, c->hidden),
             .n = call->n,
@@ -176,6 +179,16 @@ static void project_x(const struct sl_attention_call *call)
 
 /* ---- phase: norms, rope, caches ------------------------------------------------------------- */
 
+static void norm_query(const struct sl_attention_call *call, size_t t)
+{
+    struct sl_attention *a = call->a;
+    const struct sl_config *c = a->config;
+    const struct sl_ops *ops = a->compute->ops;
+    float *q_a = a->q_a + t * c->q_lora;
+    ops->rmsnorm(q_a, call->w->vector[SL_Q_A_NORM], c->rms_eps, c->q_lora, q_a);
+    sl_codes_put(&a->q_a_codes, ops, t, 0, q_a, c->q_lora);
+}
+
 static void store_token(const struct sl_attention_call *call, size_t t)
 {
     struct sl_attention *a = call->a;
@@ -183,10 +196,7 @@ static void store_token(const struct sl_attention_call *call, size_t t)
     const struct sl_ops *ops = a->compute->ops;
     const struct sl_place place = sl_place_of(&call->places, t);
     size_t pairs = c->rope / 2;
-    float *q_a = a->q_a + t * c->q_lora, *latent = a->kv_a + t * (c->kv_lora + c->rope);
-    float *rope = latent + c->kv_lora;
-    ops->rmsnorm(q_a, call->w->vector[SL_Q_A_NORM], c->rms_eps, c->q_lora, q_a);
-    sl_codes_put(&a->q_a_codes, ops, t, 0, q_a, c->q_lora);
+    float *latent = a->kv_a + t * (c->kv_lora + c->rope), *rope = latent + c->kv_lora;
     ops->rmsnorm(latent, call->w->vector[SL_KV_A_NORM], c->rms_eps, c->kv_lora, latent);
     ops->rope_interleaved(rope, a->cosine + t * pairs, a->sine + t * pairs, pairs);
     ops->kv_store(&place.cache->kv, place.position, latent, rope);
@@ -197,9 +207,13 @@ static void store_token(const struct sl_attention_call *call, size_t t)
 /* Tokens of one key panel of 16 share cache lines, but never bytes. */
 static void store_work(void *arg, size_t begin, size_t end, unsigned thread)
 {
+    const struct sl_attention_call *call = arg;
     (void)thread;
-    for (size_t t = begin; t < end; t++)
-        store_token(arg, t);
+    for (size_t t = begin; t < end; t++) {
+        if (!call->keep)
+            norm_query(call, t);
+        store_token(call, t);
+    }
 }
 
 /* ---- phase: queries ------------------------------------------------------------------------- */
@@ -476,7 +490,7 @@ void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
                       const struct sl_places *places, unsigned layer, const float *x, size_t n,
                       float *out)
 {
-    struct sl_attention_call call = {a, w, *places, layer, n, x};
+    struct sl_attention_call call = {a, w, *places, layer, n, x, .keep = false};
     bool sparse = any_sparse(&call);
     turn_to(a, places, n);
     project_x(&call);
@@ -487,4 +501,14 @@ void sl_attention_run(struct sl_attention *a, const struct sl_layer_weights *w,
         sl_index_select(&call);
     attend_tiles(&call);
     project_out(&call, out);
+}
+
+void sl_attention_keep(struct sl_attention *a, const struct sl_layer_weights *w,
+                       const struct sl_places *places, const float *x, size_t n)
+{
+    struct sl_attention_call call = {
+        .a = a, .w = w, .places = *places, .n = n, .x = x, .keep = true};
+    turn_to(a, places, n);
+    project_x(&call);
+    sl_team_run(&a->compute->team, n, 1, store_work, &call);
 }

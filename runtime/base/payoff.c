@@ -22,6 +22,27 @@ int sl_trial_says(const struct sl_trial *t)
     return t->verdict == SL_TRYING ? 0 : t->verdict == SL_ON ? 1 : -1;
 }
 
+/* What going the worse way has cost in the trial, in passes of the better one. */
+static double lost_passes(const struct sl_trial *t)
+{
+    int better = t->verdict == SL_ON, worse = !better;
+    double all = 2.0 * t->window;
+    if (!(t->seconds[better] > 0))
+        return 0;
+    return all * t->seconds[worse] / t->seconds[better] -
+           all * t->tokens[worse] / t->tokens[better];
+}
+
+/* Passes that the verdict holds for. */
+static uint32_t next_hold(const struct sl_trial *t)
+{
+    uint32_t hold = t->hold ? 2 * t->hold : SL_TRIAL_HOLD;
+    double cheap = SL_TRIAL_SHARE * lost_passes(t);
+    if (cheap > hold)
+        hold = cheap < SL_TRIAL_HOLD_MAX ? (uint32_t)cheap : SL_TRIAL_HOLD_MAX;
+    return (uint32_t)sl_min(hold, SL_TRIAL_HOLD_MAX);
+}
+
 void sl_trial_count(struct sl_trial *t, double seconds, uint32_t tokens)
 {
     if (t->verdict != SL_TRYING) {
@@ -39,5 +60,5 @@ void sl_trial_count(struct sl_trial *t, double seconds, uint32_t tokens)
     double without = t->seconds[0] * t->tokens[1], with = t->seconds[1] * t->tokens[0];
     t->verdict = with < (1 - worth) * without ? SL_ON : SL_OFF;
     t->pass = 0;
-    t->hold = t->hold ? (uint32_t)sl_min(2 * t->hold, SL_TRIAL_HOLD_MAX) : SL_TRIAL_HOLD;
+    t->hold = next_hold(t);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * payoff.h: whether something pays.  Passes go without it and with it by turns, and the seconds per
- * token are compared; the better way holds for a while, and is tried again.  Pure bookkeeping.
+ * token are compared; the better way holds for a while, and is tried again: the less a trial costs
+ * the sooner.  Pure bookkeeping.
  */
 #ifndef SL_BASE_PAYOFF_H
 #define SL_BASE_PAYOFF_H
@@ -11,7 +12,8 @@
 
 enum {
     SL_TRIAL_HOLD = 256,      /* passes until the second trial; then always twice as many … */
-    SL_TRIAL_HOLD_MAX = 8192, /* … up to this */
+    SL_TRIAL_HOLD_MAX = 8192, /* … up to this; */
+    SL_TRIAL_SHARE = 100,     /* and at least so many times what a trial loses */
 };
 
 enum sl_verdict { SL_TRYING, SL_OFF, SL_ON };

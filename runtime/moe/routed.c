@@ -151,8 +151,9 @@ void sl_moe_begin(struct sl_moe *m, size_t n, const atomic_int *stop)
     m->since = sl_now();
     if (!m->experts)
         return;
-    sl_experts_pass(m->experts, n, stop);
-    if (n * c->experts_used >= 2 * (size_t)c->experts) /* even choices would miss an eighth */
+    bool most = n * c->experts_used >= 2 * (size_t)c->experts; /* even choices miss an eighth */
+    sl_experts_pass(m->experts, n, most, stop);
+    if (most)
         expect_all(m, c->dense_layers);
 }
 

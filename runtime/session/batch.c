@@ -132,10 +132,8 @@ static void keep(struct batch *b)
     sl_head_show(lead, lead->final, 0, b->n, keep_logits, b);
     for (size_t i = 0; i < b->n; i++) {
         sluice_session *s = b->sessions[i];
-        if (s->has_mtp) {
-            memcpy(s->mtp_last, lead->hidden + i * hidden, hidden * sizeof *s->mtp_last);
-            s->mtp_length = s->length;
-        }
+        if (s->has_mtp)
+            sl_mtp_add(s, lead->hidden + i * hidden);
         s->tokens[s->length++] = b->tokens[i];
         s->have_logits = true;
         s->stats.decode_tokens++;
@@ -146,10 +144,12 @@ static int compute(struct batch *b, struct sluice_err *err)
 {
     sluice_session *lead = b->lead;
     int status = 0;
+    for (size_t i = 0; status == 0 && i < b->n; i++) {
+        status = sl_session_mend(b->sessions[i], err);
+        sl_mtp_make_room(b->sessions[i]);
+    }
     sl_meter_start(&lead->meter);
     sl_moe_begin(&lead->ws.moe, b->n, &lead->cancelled);
-    if (lead->has_mtp)
-        status = sl_mtp_step(lead, b->sessions, b->tokens, b->n, err);
     if (status == 0)
         status = run_layers(b, err);
     if (status == 0)

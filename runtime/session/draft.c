@@ -105,8 +105,7 @@ static int run_pair(sluice_session *s, const struct sluice_sampling *sampling, i
     int n = p.right ? 2 : 1;
     if (status == 0) {
         s->mtp_length++; /* the draft's position counts if the token stays */
-        status = sl_mtp_run(s, p.position, (size_t)n, NULL, err);
-        s->mtp_length -= status < 0;
+        status = sl_mtp_follow(s, p.position, (size_t)n, NULL, err);
     }
     if (status < 0)
         return sl_session_stopped(s, status, err);
@@ -146,7 +145,7 @@ int sluice_session_generate(sluice_session *s, const struct sluice_sampling *sam
         return 1;
     bool draft = s->has_mtp && wanted(&s->drafts);
     bool room = max >= 2 && s->span >= 2 && s->capacity - s->length >= 2 &&
-                s->mtp_length + 1 == s->length;
+                s->mtp_length < s->length;
     uint64_t experts = experts_wanted(s);
     int n = append(s, sampling, tokens, draft && room, err);
     if (n < 0 || !s->has_mtp || !room)

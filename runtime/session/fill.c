@@ -95,7 +95,7 @@ int sluice_session_fill(sluice_session *s, const int32_t *tokens, size_t n, stru
         s->have_logits = false;
         if (s->has_mtp) {
             s->mtp_length = n - 1;
-            memset(s->mtp_last, 0, c->hidden * sizeof *s->mtp_last);
+            memset(s->mtp_rows, 0, c->hidden * sizeof *s->mtp_rows);
         }
     } else {
         status = sl_fail_nomem(err, "rows to fill caches with", row_floats * sizeof *rows);

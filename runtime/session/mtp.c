@@ -3,16 +3,26 @@
  * The multi-token-prediction layer (DeepSeek-V3, section "MTP"): u_i = W [norm(embed(x_{i+1}));
  * norm(h_i)], one transformer layer with caches of its own, logits for x_{i+2}.  h_i is the main
  * model's hidden state after the final norm; the rotation position is i.
+ *
+ * What a position leaves in the caches depends on u_i alone, so that all but those that draft go no
+ * further than that.  And they wait for each other: while nothing drafts the layer rests.
  */
 #include <string.h>
 
 #include "runtime/base/arith.h"
+#include "runtime/base/err.h"
 #include "runtime/session/session.h"
 
-/* Input I of the projection: ROW, the main model's residual stream, and the TOKEN after it. */
-static void combine(sluice_session *s, const struct sl_layer_weights *w, size_t i, int32_t token,
-                    const float *row)
+static const struct sl_layer_weights *weights_of(const sluice_session *s)
 {
+    const struct sl_weights *w = s->engine->weights;
+    return &w->layers[w->config.layers];
+}
+
+/* Input I of the projection: ROW, the main model's residual stream, and the TOKEN after it. */
+static void combine(sluice_session *s, size_t i, int32_t token, const float *row)
+{
+    const struct sl_layer_weights *w = weights_of(s);
     const struct sl_config *c = &s->engine->weights->config;
     const struct sl_ops *ops = s->ws.compute.ops;
     const float *final = s->engine->weights->head.vector[SL_FINAL_NORM];
@@ -25,10 +35,10 @@ static void combine(sluice_session *s, const struct sl_layer_weights *w, size_t 
 }
 
 /* rows[n][hidden] = the projection of inputs [0, n). */
-static void project(sluice_session *s, const struct sl_layer_weights *w, size_t n, float *rows)
+static void project(sluice_session *s, size_t n, float *rows)
 {
     const struct sl_config *c = &s->engine->weights->config;
-    const struct sl_matrix *proj = &w->matrix[SL_MTP_PROJ];
+    const struct sl_matrix *proj = &weights_of(s)->matrix[SL_MTP_PROJ];
     struct sl_product product = {
         .w = proj,
         .x = sl_acts_for(proj, &s->mtp_codes, s->mtp_input, 2 * c->hidden),
@@ -39,97 +49,140 @@ static void project(sluice_session *s, const struct sl_layer_weights *w, size_t 
     sl_multiply(&s->ws.compute, &product, 1);
 }
 
-/* ROWS[n], the main model's residual stream at positions [first, first + n), become the layer's. */
-static void prepare(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
-                    float *rows)
+static int show_drafts(sluice_session *s, size_t first, size_t n, float *rows,
+                       const struct sluice_sync_callbacks *callbacks)
 {
-    size_t hidden = s->engine->weights->config.hidden;
-    for (size_t i = 0; i < n; i++)
-        combine(s, w, i, s->tokens[first + i + 1], rows + i * hidden);
-    project(s, w, n, rows);
-}
-
-static int show_drafts(sluice_session *s, const struct sl_layer_weights *w, size_t first, size_t n,
-                       float *rows, const struct sluice_sync_callbacks *callbacks)
-{
-    size_t hidden = s->engine->weights->config.hidden;
+    const struct sl_config *c = &s->engine->weights->config;
+    const float *norm = weights_of(s)->vector[SL_MTP_FINAL_NORM];
     int status = 0;
     for (size_t t = 0; status == 0 && t < n; t += s->chunk) {
         size_t count = sl_min(s->chunk, n - t);
-        float *x = rows + t * hidden;
-        sl_norm_rows(&s->ws, x, w->vector[SL_MTP_FINAL_NORM], count, x);
+        float *x = rows + t * c->hidden;
+        sl_norm_rows(&s->ws, x, norm, count, x);
         status = sl_head_show(s, x, first + t, count, callbacks->draft, callbacks->user);
     }
     return status;
 }
 
-/* ROWS, the main model's residual stream at positions [first, first + n), becomes the layer's.
- * Token first + n must be known. */
+/* ROWS, the main model's residual stream at positions [first, first + n), becomes the layer's
+ * input.  Token first + n must be known. */
+static void enter_rows(sluice_session *s, size_t first, size_t n, float *rows)
+{
+    size_t hidden = s->engine->weights->config.hidden;
+    for (size_t t = 0; t < n; t += s->chunk) {
+        size_t count = sl_min(s->chunk, n - t);
+        for (size_t i = 0; i < count; i++)
+            combine(s, i, s->tokens[first + t + i + 1], rows + (t + i) * hidden);
+        project(s, count, rows + t * hidden);
+    }
+}
+
+/* … and then only caches. */
+static void keep_rows(sluice_session *s, size_t first, size_t n, float *rows)
+{
+    enter_rows(s, first, n, rows);
+    sl_layer_keep(&s->ws, weights_of(s), &s->caches[s->ws.config->layers], first, n, rows);
+}
+
+/* The same of a span. */
+static int keep_span(sluice_session *s, size_t first, size_t n, float *rows, struct sluice_err *err)
+{
+    size_t hidden = s->engine->weights->config.hidden;
+    for (size_t t = 0; t < n; t += s->chunk) {
+        if (atomic_load(&s->cancelled))
+            return sl_fail(err, SLUICE_ECANCELLED, "cancelled");
+        keep_rows(s, first + t, sl_min(s->chunk, n - t), rows + t * hidden);
+    }
+    return 0;
+}
+
+/* … and the layer's output. */
 static int run_rows(sluice_session *s, size_t first, size_t n, float *rows, struct sluice_err *err)
 {
-    const struct sl_config *c = &s->engine->weights->config;
-    const struct sl_layer_weights *w = &s->engine->weights->layers[c->layers];
-    for (size_t t = 0; t < n; t += s->chunk)
-        prepare(s, w, first + t, sl_min(s->chunk, n - t), rows + t * c->hidden);
+    uint32_t layer = s->ws.config->layers;
+    enter_rows(s, first, n, rows);
     s->ws.next = NULL;
-    return sl_layer_run(&s->ws, w, &s->caches[c->layers], c->layers, first, n, rows, err);
+    return sl_layer_run(&s->ws, weights_of(s), &s->caches[layer], layer, first, n, rows, err);
 }
 
-/* The residual streams of both models have one place: position i of the MTP layer takes that of
- * token i of the main model. */
-int sl_mtp_run(sluice_session *s, size_t position, size_t n,
-               const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
+static int run_and_show(sluice_session *s, size_t first, size_t n, float *rows,
+                        const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
 {
-    const struct sl_config *c = &s->engine->weights->config;
-    const struct sl_layer_weights *w = &s->engine->weights->layers[c->layers];
-    size_t first = s->mtp_length;  /* position, or the one before it */
-    size_t end = position + n - 1; /* this position needs a token that is not known yet */
-    float *before = s->hidden - c->hidden, *rows = first < position ? before : s->hidden;
+    int status = run_rows(s, first, n, rows, err);
+    return status < 0 ? status : show_drafts(s, first, n, rows, callbacks);
+}
+
+static float *waiting_row(const sluice_session *s, size_t position)
+{
+    return s->mtp_rows + (position - s->mtp_length) * s->engine->weights->config.hidden;
+}
+
+/* Only token POSITION waits, with ROW. */
+static void wait_from(sluice_session *s, size_t position, const float *row)
+{
+    memcpy(s->mtp_rows, row, s->engine->weights->config.hidden * sizeof *row);
+    s->mtp_length = position;
+}
+
+void sl_mtp_catch_up(sluice_session *s)
+{
+    size_t n = s->has_mtp ? s->length - s->mtp_length : 0;
+    if (n < 2)
+        return;
+    sl_meter_start(&s->meter);
+    keep_rows(s, s->mtp_length, n - 1, s->mtp_rows);
+    wait_from(s, s->length - 1, waiting_row(s, s->length - 1));
+}
+
+void sl_mtp_make_room(sluice_session *s)
+{
+    if (s->has_mtp && s->length - s->mtp_length == SL_MTP_ROWS)
+        sl_mtp_catch_up(s);
+}
+
+void sl_mtp_add(sluice_session *s, const float *row)
+{
+    memcpy(waiting_row(s, s->length), row, s->engine->weights->config.hidden * sizeof *row);
+}
+
+/*
+ * The residual streams of both models have one place: position i of the MTP layer takes that of
+ * token i of the main model.
+ */
+int sl_mtp_follow(sluice_session *s, size_t position, size_t n,
+                  const struct sluice_sync_callbacks *callbacks, struct sluice_err *err)
+{
+    size_t hidden = s->engine->weights->config.hidden, end = position + n - 1;
+    bool show = callbacks && callbacks->draft;
     int status = 0;
-    memcpy(before, s->mtp_last, c->hidden * sizeof *before);
-    if (first < end)
-        status = run_rows(s, first, end - first, rows, err);
-    if (status == 0 && first < end && callbacks && callbacks->draft)
-        status = show_drafts(s, w, first, end - first, rows, callbacks);
-    if (status == 0) {
-        memcpy(s->mtp_last, s->hidden + (n - 1) * c->hidden, c->hidden * sizeof *s->mtp_last);
-        s->mtp_length = end;
-    }
-    return status;
-}
-
-int sl_mtp_step(sluice_session *lead, sluice_session *const *sessions, const int32_t *tokens,
-                size_t n, struct sluice_err *err)
-{
-    const struct sl_config *c = &lead->engine->weights->config;
-    const struct sl_layer_weights *w = &lead->engine->weights->layers[c->layers];
-    struct sl_place place[SLUICE_BATCH_MAX];
-    size_t rows = 0;
-    for (size_t i = 0; i < n; i++) {
-        sluice_session *s = sessions[i];
-        if (s->mtp_length == s->length)
-            continue;
-        combine(lead, w, rows, tokens[i], s->mtp_last);
-        place[rows++] = (struct sl_place){&s->caches[c->layers], s->mtp_length, &s->owner};
-    }
-    if (rows == 0)
+    if (show || end - s->mtp_length >= SL_MTP_ROWS)
+        sl_mtp_catch_up(s);
+    if (!show && end - s->mtp_length < SL_MTP_ROWS) {
+        memcpy(waiting_row(s, position), s->hidden, n * hidden * sizeof *s->hidden);
         return 0;
-    project(lead, w, rows, lead->hidden);
-    lead->ws.next = NULL; /* a pass that was stopped has left it */
-    return sl_layer_run_at(&lead->ws, w, &(struct sl_places){.each = place}, c->layers, rows,
-                           lead->hidden, err);
+    }
+    size_t first = s->mtp_length; /* position, or the one before it */
+    float *before = s->hidden - hidden, *rows = first < position ? before : s->hidden;
+    memcpy(before, s->mtp_rows, hidden * sizeof *before);
+    if (first < end && show)
+        status = run_and_show(s, first, end - first, rows, callbacks, err);
+    else if (first < end)
+        status = keep_span(s, first, end - first, rows, err);
+    if (status == 0)
+        wait_from(s, end, s->hidden + (n - 1) * hidden);
+    return status;
 }
 
 int sl_mtp_draft(sluice_session *s, float *logits, struct sluice_err *err)
 {
-    const struct sl_config *c = &s->engine->weights->config;
-    const struct sl_layer_weights *w = &s->engine->weights->layers[c->layers];
-    float *row = s->hidden - c->hidden;
-    memcpy(row, s->mtp_last, c->hidden * sizeof *row);
+    size_t hidden = s->engine->weights->config.hidden;
+    float *row = s->hidden - hidden;
+    sl_mtp_catch_up(s);
+    memcpy(row, s->mtp_rows, hidden * sizeof *row);
     int status = run_rows(s, s->length - 1, 1, row, err);
     if (status < 0)
         return status;
-    sl_norm_rows(&s->ws, row, w->vector[SL_MTP_FINAL_NORM], 1, row);
+    sl_norm_rows(&s->ws, row, weights_of(s)->vector[SL_MTP_FINAL_NORM], 1, row);
     sl_head_row(s, row, logits);
     return 0;
 }

@@ -44,7 +44,7 @@ static size_t usable(const sluice_session *s, const sluice_session *o, const int
         same++;
     bool whole = same == n && same == o->length && o->have_logits;
     /* As in keep_prefix(): the last token's logits, or the hidden state that MTP starts from. */
-    if (!whole && same > 0 && (same == n || s->has_mtp))
+    if (!whole && same > 0 && (same == n || (s->has_mtp && same <= o->mtp_length)))
         same--;
     return same;
 }
@@ -94,14 +94,14 @@ static void copy_layer(sluice_session *s, const sluice_session *o, uint32_t laye
     sl_team_run(&s->ws.compute.team, n, ROWS_PER_ITEM, copy_rows, &c);
 }
 
-/* What belongs to the last token, which is the last one of both. */
-static void take_end(sluice_session *s, const sluice_session *o)
+/* Of the first N tokens: what the MTP layer's caches have, and what waits for it. */
+static void take_mtp(sluice_session *s, const sluice_session *o, size_t n)
 {
     const struct sl_config *c = s->ws.config;
-    memcpy(s->logits, o->logits, c->vocab * sizeof *s->logits);
-    if (s->has_mtp)
-        memcpy(s->mtp_last, o->mtp_last, c->hidden * sizeof *s->mtp_last);
-    s->have_logits = true;
+    size_t mtp = sl_min(o->mtp_length, n);
+    copy_layer(s, o, c->layers, s->mtp_length, mtp);
+    memcpy(s->mtp_rows, o->mtp_rows, (n - mtp) * c->hidden * sizeof *s->mtp_rows);
+    s->mtp_length = mtp;
 }
 
 size_t sl_prefix_take(sluice_session *s, const int32_t *tokens, size_t n)
@@ -120,13 +120,11 @@ size_t sl_prefix_take(sluice_session *s, const int32_t *tokens, size_t n)
     for (uint32_t layer = 0; layer < layers; layer++)
         copy_layer(s, best, layer, s->length, most);
     memcpy(s->tokens + s->length, tokens + s->length, (most - s->length) * sizeof *tokens);
-    if (s->has_mtp) {
-        size_t mtp = sl_min(best->mtp_length, most);
-        copy_layer(s, best, s->ws.config->layers, s->mtp_length, mtp);
-        s->mtp_length = mtp;
-    }
+    if (s->has_mtp)
+        take_mtp(s, best, most);
     s->length = most;
-    if (most == n)
-        take_end(s, best);
+    if (most == n) /* the last token of both */
+        memcpy(s->logits, best->logits, s->ws.config->vocab * sizeof *s->logits);
+    s->have_logits = most == n;
     return most;
 }

@@ -39,7 +39,7 @@ static void take_memory(sluice_session *s, struct opening *o)
     if (s->multiplier)
         sl_onednn_take(s->multiplier, scratch);
     if (s->has_mtp) {
-        s->mtp_last = sl_arena_take(own, hidden, sizeof(float));
+        s->mtp_rows = sl_arena_take(own, SL_MTP_ROWS * hidden, sizeof(float));
         s->mtp_input = sl_arena_take(scratch, n * 2 * hidden, sizeof(float));
         sl_codes_take(&s->mtp_codes, scratch, n, 2 * hidden);
     }
@@ -387,7 +387,7 @@ static int run_span(sluice_session *s, struct extension *x, size_t position, siz
     if (status == 0 && callbacks && callbacks->logits)
         status = sl_session_show(s, position, n, callbacks->logits, callbacks->user);
     if (status == 0 && s->has_mtp)
-        status = sl_mtp_run(s, position, n, callbacks, err);
+        status = sl_mtp_follow(s, position, n, callbacks, err);
     if (status < 0)
         return sl_session_stopped(s, status, err);
     s->length = position + n;
@@ -416,7 +416,7 @@ int sl_check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
 /*
  * Forgets everything behind the common prefix and returns the first position to compute.  One
  * more token is given up when its logits, or the hidden state that MTP starts from, are gone; the
- * MTP position before it stays valid, since its two tokens are in the prefix.
+ * MTP position before it stays valid while its two tokens are those of the prefix.
  */
 static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
 {
@@ -426,12 +426,24 @@ static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
     bool whole = same == s->length;
     if (same == n && whole && s->have_logits)
         return n;
-    if (same > 0 && (same == n || (s->has_mtp && !whole)))
+    if (same > 0 && (same == n || (s->has_mtp && same <= s->mtp_length)))
         same--;
     s->length = same;
     s->have_logits = false;
     s->mtp_length = sl_min(s->mtp_length, same);
     return same;
+}
+
+int sl_session_mend(sluice_session *s, struct sluice_err *err)
+{
+    size_t n = s->length, last = n - 1;
+    if (!s->has_mtp || n == 0 || s->mtp_length < n)
+        return 0;
+    s->length = s->mtp_length = last;
+    int status = run_span(s, &(struct extension){last, n, NULL, 0}, last, 1, err);
+    if (status < 0)
+        s->length = s->mtp_length = n;
+    return status;
 }
 
 /* Computes tokens[s->length, n) span by span. */
@@ -480,6 +492,8 @@ int sluice_session_step(sluice_session *s, int32_t token, struct sluice_err *err
                          "context full: %zu tokens; open the session with a larger context "
                          "(--ctx), the model allows %u",
                          s->capacity, s->engine->weights->config.context);
+    if (status == 0)
+        status = sl_session_mend(s, err);
     if (status < 0)
         return status;
     s->tokens[s->length] = token;

@@ -14,6 +14,7 @@
 enum {
     SL_LOGIT_ROWS = 8,    /* rows of logits computed together */
     SL_DRAFT_WINDOW = 16, /* passes with drafts, or without, in a row, to see what pays */
+    SL_MTP_ROWS = 32,     /* tokens that the MTP layer may lag behind; too few for oneDNN */
 };
 
 /* What became of the tokens that sluice_session_generate() gave: [1] of passes with a draft. */
@@ -51,9 +52,12 @@ struct sluice_session {
     struct sl_codes head_codes;      /* s: [chunk] */
     struct sl_candidate *candidates; /* s: [vocab] */
 
-    /* MTP: position i combines the final hidden state of token i with token i + 1. */
+    /*
+     * MTP: position i combines the final hidden state of token i with token i + 1.  Tokens from
+     * mtp_length on wait to be put into the layer's caches: until it drafts, or there are too many.
+     */
     size_t mtp_length;         /* positions in the MTP layer's caches */
-    float *mtp_last;           /* [hidden]: residual stream of token length − 1 */
+    float *mtp_rows;           /* [SL_MTP_ROWS][hidden]: residual streams of tokens that wait */
     float *mtp_input;          /* s: [chunk][2 · hidden] */
     struct sl_codes mtp_codes; /* s: [chunk] */
     struct sl_drafts drafts;
@@ -117,6 +121,12 @@ void sl_session_set_hooks(sluice_session *s, const struct sl_hooks *hooks);
 int sl_check_tokens(const sluice_session *s, const int32_t *tokens, size_t n,
                     struct sluice_err *err);
 
+/*
+ * A prompt that was cut, and stopped at once, has left an MTP position whose second token is not
+ * there any more.  Before another comes the last token is computed once more.
+ */
+int sl_session_mend(sluice_session *s, struct sluice_err *err);
+
 /* What STATS has of drafts. */
 void sl_drafts_stats(const struct sl_drafts *d, struct sluice_stats *stats);
 
@@ -149,19 +159,22 @@ int sl_head_show(sluice_session *s, const float *final, size_t position, size_t 
 int sl_session_show(sluice_session *s, size_t position, size_t n, sl_show_fn *show, void *user);
 
 /*
- * Runs the MTP layer for the positions that the span [position, position + n) completes: from
- * mtp_length to position + n − 2.  s->hidden holds the span's residual stream, and loses it.  Calls
- * callbacks->draft for each.
+ * The MTP layer learns of the span [position, position + n), which the session is about to hold:
+ * s->hidden has its residual stream, and may lose it.  With callbacks->draft it runs for all
+ * positions that the span completes, from position − 1 to position + n − 2, and shows them.
+ * Without, a span of SL_MTP_ROWS tokens or fewer cannot fail.
  */
-int sl_mtp_run(sluice_session *s, size_t position, size_t n,
-               const struct sluice_sync_callbacks *callbacks, struct sluice_err *err);
+int sl_mtp_follow(sluice_session *s, size_t position, size_t n,
+                  const struct sluice_sync_callbacks *callbacks, struct sluice_err *err);
 
-/*
- * The same in the scratch of LEAD for N ≤ SLUICE_BATCH_MAX sessions, each of which is to get one of
- * TOKENS, before the main layers run; mtp_length and mtp_last are left as they are.
- */
-int sl_mtp_step(sluice_session *lead, sluice_session *const *sessions, const int32_t *tokens,
-                size_t n, struct sluice_err *err);
+/* The same of one more token, whose residual stream is ROW, in scratch of another session, say;
+ * sl_mtp_make_room() has made room. */
+void sl_mtp_add(sluice_session *s, const float *row);
+void sl_mtp_make_room(sluice_session *s);
+
+/* Puts the tokens that wait into the MTP layer's caches, all but the last, whose position wants a
+ * token that is not known yet.  Nothing to do without MTP. */
+void sl_mtp_catch_up(sluice_session *s);
 
 /*
  * The MTP layer's logits for the token after tokens[length], which is chosen but not computed.

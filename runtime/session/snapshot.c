@@ -209,6 +209,7 @@ int sluice_session_save(sluice_session *s, const char *path, sluice_loading_fn *
     if (s->length == 0)
         return sl_fail(err, SLUICE_EARG, "%s: the session is empty: nothing to save", path);
     int status = check_place(path, err);
+    sl_mtp_catch_up(s);
     if (status == 0)
         status = sl_snapshot_describe(s, &h, err);
     if (status == 0)

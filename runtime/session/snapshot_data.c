@@ -75,7 +75,7 @@ int sl_stretches_open(struct sl_stretches *d, sluice_session *s, const struct sl
                   copy);
     }
     if (h->has_mtp)
-        add(d, s->mtp_last, h->hidden * sizeof *s->mtp_last);
+        add(d, s->mtp_rows, h->hidden * sizeof *s->mtp_rows);
     if (h->flags & SL_SNAPSHOT_LOGITS)
         add(d, s->logits, h->vocab * sizeof *s->logits);
     return 0;

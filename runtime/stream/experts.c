@@ -254,11 +254,11 @@ struct sl_asked sl_experts_asked(const struct sl_experts *x)
                        : (struct sl_asked){.hits = (uint32_t)x->ask.n};
 }
 
-void sl_experts_pass(struct sl_experts *x, size_t tokens, const atomic_int *stop)
+void sl_experts_pass(struct sl_experts *x, size_t tokens, bool most, const atomic_int *stop)
 {
     x->stop = stop;
     if (x->streamed)
-        sl_streamed_pass(x->streamed, tokens, stop);
+        sl_streamed_pass(x->streamed, tokens, most, stop);
 }
 
 bool sl_experts_guessing(const struct sl_experts *x)

@@ -14,7 +14,7 @@
 #include "runtime/stream/stream.h"
 
 enum {
-    SL_READS = 96,             /* under way at a time: a wave, and all stages */
+    SL_READS = 128,            /* under way at a time: a wave, and all stages */
     SL_GUESSES_IN_FLIGHT = 8,  /* chunks per drive: a demand waits for no more than these */
     SL_READER_DEPTH_MAX = 256, /* chunks in flight per drive */
 };

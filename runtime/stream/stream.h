@@ -73,7 +73,7 @@ struct sl_experts;
 
 enum {
     SL_WAVE_MAX = 64,  /* blocks lent at a time */
-    SL_STAGES = 32,    /* blocks that experts pass through: those of a prompt, and guesses */
+    SL_STAGES = 64,    /* blocks that experts pass through: those of a prompt, and guesses */
     SL_STAGES_MIN = 2, /* with these a prompt can be computed while it is read */
 };
 
@@ -193,10 +193,11 @@ struct sl_asked {
 struct sl_asked sl_experts_asked(const struct sl_experts *x);
 
 /*
- * A pass over TOKENS tokens begins.  It ends with SLUICE_ECANCELLED soon after *STOP is not 0 any
- * more.  STOP: the caller's until the next pass, or NULL.
+ * A pass over TOKENS tokens begins, which will want nearly all experts or not.  It ends with
+ * SLUICE_ECANCELLED soon after *STOP is not 0 any more.  STOP: the caller's until the next pass, or
+ * NULL.
  */
-void sl_experts_pass(struct sl_experts *x, size_t tokens, const atomic_int *stop);
+void sl_experts_pass(struct sl_experts *x, size_t tokens, bool most, const atomic_int *stop);
 
 /* Whether it may pay in this pass to guess what the next layer will be asked for. */
 bool sl_experts_guessing(const struct sl_experts *x);

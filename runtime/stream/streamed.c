@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is asked for is found in a slot, or read: into a slot for a few tokens, into a stage for a
- * prompt, from where it moves to a slot when it deserves one.  Guesses wait in stages, too.  All
- * functions are for one thread; the reader's threads only see `struct sl_read`.
+ * prompt, from where it moves to a slot when it deserves one.  Guesses wait in stages, too.  Slots
+ * that hold something and stages in use have a block, the other blocks are free; for a prompt slots
+ * lend some of theirs.  All functions are for one thread; the reader's threads only see
+ * `struct sl_read`.
  */
 #include "runtime/stream/streamed.h"
 
@@ -19,6 +21,7 @@
 enum {
     PRELOAD = 8,      /* experts read at a time */
     TRIAL_WINDOW = 8, /* tokens guessed, or not, in a row, to see what pays */
+    LENT_PART = 4,    /* of the slots, at most */
 };
 
 static const double patience = 0.02; /* seconds between two looks at the stop sign */
@@ -31,8 +34,8 @@ struct fetch {
 
 /* A block that an expert passes through. */
 struct stage {
+    struct fetch *fetch; /* NULL: the stage is free and has no block */
     uint32_t block;
-    struct fetch *fetch; /* NULL: free */
     unsigned layer;
     bool guess;   /* nobody asked for it yet */
     bool refused; /* nobody will: free when the drive is done with its memory */
@@ -57,9 +60,13 @@ struct sl_streamed {
     bool pinned; /* blocks cannot be given back */
     size_t block_bytes;
     struct sl_huge blocks;
-    uint32_t *block_of; /* [n_layers][n_slots] */
+    uint32_t *block_of;   /* [n_layers][n_slots]: of slots that hold an expert */
+    uint32_t *free_block; /* [n_free] */
+    size_t n_free;
+    size_t unwanted; /* so many blocks are given back as they become free */
     struct stage stages[SL_STAGES];
-    unsigned n_stages;
+    unsigned n_stages; /* that have blocks of their own */
+    uint32_t lent;     /* slots of each layer, whose blocks are for more stages */
     struct fetch fetches[SL_WAVE_MAX + SL_STAGES];
     const atomic_int *stop; /* or NULL */
 
@@ -89,6 +96,16 @@ static uint8_t *block_at(const struct sl_streamed *s, uint32_t block)
     return s->blocks.base + block * s->block_bytes;
 }
 
+static void take_back(struct sl_streamed *s, uint32_t block)
+{
+    if (s->unwanted == 0) {
+        s->free_block[s->n_free++] = block;
+        return;
+    }
+    s->unwanted--;
+    madvise(block_at(s, block), s->block_bytes, MADV_DONTNEED);
+}
+
 static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
 {
     size_t n = (size_t)s->n_layers * s->n_slots, blocks = n + s->n_stages, bytes;
@@ -99,10 +116,10 @@ static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
         return status;
     if (!(s->block_of = calloc(sl_max(n, 1), sizeof *s->block_of)))
         return sl_fail_nomem(err, "slot table", n * sizeof *s->block_of);
-    for (size_t i = 0; i < n; i++)
-        s->block_of[i] = (uint32_t)i;
-    for (unsigned i = 0; i < s->n_stages; i++)
-        s->stages[i].block = (uint32_t)(n + i);
+    if (!(s->free_block = calloc(blocks, sizeof *s->free_block)))
+        return sl_fail_nomem(err, "list of blocks", blocks * sizeof *s->free_block);
+    for (size_t i = blocks; i-- > 0;)
+        take_back(s, (uint32_t)i);
     return 0;
 }
 
@@ -160,6 +177,7 @@ void sl_streamed_close(struct sl_streamed **out)
     sl_pressure_close(&s->pressure);
     sl_huge_close(&s->blocks);
     free(s->block_of);
+    free(s->free_block);
     free(s->wanted);
     free(s);
     *out = NULL;
@@ -184,23 +202,36 @@ static void end_read(struct fetch **f)
     *f = NULL;
 }
 
-/* Guesses that were refused or that failed leave their stages. */
+/* Guesses that were refused or that failed leave their stages, and blocks. */
 static void collect_stages(struct sl_streamed *s)
 {
-    for (unsigned i = 0; i < s->n_stages; i++) {
+    for (unsigned i = 0; i < SL_STAGES; i++) {
         struct stage *g = &s->stages[i];
         enum sl_read_state state = state_of(s, g->fetch);
-        if (g->fetch && g->guess && settled(state) && (g->refused || state != SL_READ_DONE))
+        if (g->fetch && g->guess && settled(state) && (g->refused || state != SL_READ_DONE)) {
             end_read(&g->fetch);
+            take_back(s, g->block);
+        }
     }
 }
 
-/* A free stage, if more than SPARE are free. */
+/* How many stages there are now. */
+static unsigned stages(const struct sl_streamed *s)
+{
+    return (unsigned)sl_min(s->n_stages + (size_t)s->lent * s->n_layers, SL_STAGES);
+}
+
+/* Gives a free stage its block, if more than SPARE are free. */
 static struct stage *free_stage(struct sl_streamed *s, unsigned spare)
 {
-    for (unsigned i = 0; i < s->n_stages; i++)
-        if (!s->stages[i].fetch && spare-- == 0)
-            return &s->stages[i];
+    if (s->n_free <= spare)
+        return NULL;
+    for (unsigned i = 0; i < stages(s); i++) {
+        if (s->stages[i].fetch || spare-- > 0)
+            continue;
+        s->stages[i].block = s->free_block[--s->n_free];
+        return &s->stages[i];
+    }
     return NULL;
 }
 
@@ -266,14 +297,22 @@ struct sl_asked sl_streamed_asked(const struct sl_streamed *s)
 
 /* ---- asking --------------------------------------------------------------------------------- */
 
-/* EXPERT, in BLOCK or on its way there, has a slot from now on, whose own block is returned. */
-static uint32_t move_in(struct sl_streamed *s, unsigned layer, int32_t slot, uint32_t expert,
-                        uint32_t block)
+/* EXPERT, in BLOCK or on its way there, has a slot from now on. */
+static void move_in(struct sl_streamed *s, unsigned layer, int32_t slot, uint32_t expert,
+                    uint32_t block)
 {
-    uint32_t *own = block_of(s, layer, slot), old = *own;
+    uint32_t *its = block_of(s, layer, slot);
+    if (sl_slots_expert(s->slots, layer, slot) >= 0)
+        take_back(s, *its);
     sl_slots_put(s->slots, layer, slot, expert);
-    *own = block;
-    return old;
+    *its = block;
+}
+
+/* Its expert is forgotten. */
+static void empty_slot(struct sl_streamed *s, unsigned layer, int32_t slot)
+{
+    sl_slots_drop(s->slots, layer, slot);
+    take_back(s, *block_of(s, layer, slot));
 }
 
 /* Reads EXPERT, or lets it move in from the stage where it was guessed. */
@@ -282,17 +321,21 @@ static bool begin_in_slot(struct sl_streamed *s, struct wanted *w, uint32_t expe
     int32_t slot = sl_slots_victim(s->slots, s->layer);
     if (slot < 0)
         return false;
-    w->slot = slot;
     if (w->stage) {
+        move_in(s, s->layer, slot, expert, w->stage->block);
         w->fetch = w->stage->fetch;
-        w->stage->block = move_in(s, s->layer, slot, expert, w->stage->block);
         w->stage->fetch = NULL;
         w->stage = NULL;
     } else {
-        uint32_t block = *block_of(s, s->layer, slot);
-        sl_slots_put(s->slots, s->layer, slot, expert);
+        if (sl_slots_expert(s->slots, s->layer, slot) >= 0)
+            empty_slot(s, s->layer, slot);
+        if (s->n_free == 0)
+            return false;
+        uint32_t block = s->free_block[--s->n_free];
+        move_in(s, s->layer, slot, expert, block);
         w->fetch = begin_read(s, s->layer, expert, block, false, true);
     }
+    w->slot = slot;
     sl_slots_pin(s->slots, s->layer, slot);
     return w->begun = true;
 }
@@ -364,7 +407,7 @@ static bool is_guess(const struct stage *g, unsigned layer)
 static void judge_guesses(struct sl_streamed *s)
 {
     collect_stages(s);
-    for (unsigned i = 0; i < s->n_stages; i++) {
+    for (unsigned i = 0; i < SL_STAGES; i++) {
         struct stage *g = &s->stages[i];
         if (!g->fetch || !g->guess || g->refused)
             continue;
@@ -421,7 +464,9 @@ static void let_go(struct sl_streamed *s, size_t i)
                            ? sl_slots_victim(s->slots, s->layer)
                            : -1;
         if (slot >= 0)
-            w->stage->block = move_in(s, s->layer, slot, expert, w->stage->block);
+            move_in(s, s->layer, slot, expert, w->stage->block);
+        else
+            take_back(s, w->stage->block);
         w->stage->fetch = NULL;
     }
     end_read(&w->fetch);
@@ -498,7 +543,7 @@ int sl_streamed_take(struct sl_streamed *s, struct sl_ready *ready, size_t max,
     if (s->ask.in_order) {
         while (s->released < s->taken)
             let_go(s, s->released++);
-        max = sl_min(max, sl_max(s->n_stages / 2, 1)); /* while these are computed, others come */
+        max = sl_min(max, sl_max(stages(s) / 2, 1)); /* while these are computed, others come */
     }
     for (;;) {
         begin_more(s);
@@ -527,22 +572,14 @@ static void abandon(struct sl_streamed *s)
             sl_reader_wait(s->reader, &s->seen, patience);
 }
 
-/* Memory of an empty slot, which comes back when something is read into it. */
-static void give_back(struct sl_streamed *s, unsigned layer, int32_t slot)
-{
-    if (!s->pinned)
-        madvise(block_at(s, *block_of(s, layer, slot)), s->block_bytes, MADV_DONTNEED);
-}
-
-/* What did not arrive leaves its slot or stage empty. */
+/* What did not arrive leaves its slot or stage. */
 static void lose(struct sl_streamed *s, struct wanted *w)
 {
     if (w->slot >= 0) {
         sl_slots_unpin(s->slots, s->layer, w->slot);
-        sl_slots_drop(s->slots, s->layer, w->slot);
-        if (s->use.slots < s->n_slots)
-            give_back(s, s->layer, w->slot);
+        empty_slot(s, s->layer, w->slot);
     } else {
+        take_back(s, w->stage->block);
         w->stage->fetch = NULL;
     }
     end_read(&w->fetch);
@@ -570,7 +607,7 @@ void sl_streamed_release(struct sl_streamed *s)
 
 static bool guessed(const struct sl_streamed *s, unsigned layer, uint32_t expert)
 {
-    for (unsigned i = 0; i < s->n_stages; i++) {
+    for (unsigned i = 0; i < SL_STAGES; i++) {
         const struct stage *g = &s->stages[i];
         if (is_guess(g, layer) && g->fetch->read.expert == expert)
             return true;
@@ -585,9 +622,11 @@ void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *i
     struct stage *g;
     s->spent += cost;
     collect_stages(s);
-    for (size_t i = 0; i < n && (g = free_stage(s, 1)); i++) {
+    for (size_t i = 0; i < n; i++) {
         if (sl_slots_find(s->slots, layer, ids[i]) >= 0 || guessed(s, layer, ids[i]))
             continue;
+        if (!(g = free_stage(s, 1)))
+            return;
         g->layer = layer;
         g->guess = true;
         g->refused = false;
@@ -595,20 +634,45 @@ void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *i
     }
 }
 
+/* How many slots of each layer may hold an expert. */
+static uint32_t usable(const struct sl_streamed *s)
+{
+    return s->use.slots > s->lent ? s->use.slots - s->lent : 1;
+}
+
+static void keep_fewer(struct sl_streamed *s)
+{
+    int32_t slot;
+    sl_slots_limit(s->slots, usable(s));
+    for (unsigned layer = 0; layer < s->n_layers; layer++)
+        while ((slot = sl_slots_surplus(s->slots, layer)) >= 0)
+            take_back(s, *block_of(s, layer, slot));
+}
+
 void sl_streamed_shrink(struct sl_streamed *s, uint64_t bytes)
 {
     size_t slot_bytes = s->n_layers * s->block_bytes, fewer = sl_ceil_div(bytes, slot_bytes);
-    int32_t slot;
-    if (s->pinned || s->use.slots == 1)
+    if (s->pinned || s->asked || s->use.slots == 1)
         return;
-    s->use.slots = s->use.slots > fewer ? s->use.slots - (uint32_t)fewer : 1;
-    sl_slots_limit(s->slots, s->use.slots);
-    for (unsigned layer = 0; layer < s->n_layers; layer++)
-        while ((slot = sl_slots_surplus(s->slots, layer)) >= 0)
-            give_back(s, layer, slot);
+    uint32_t slots = s->use.slots > fewer ? s->use.slots - (uint32_t)fewer : 1;
+    s->unwanted += (size_t)(s->use.slots - slots) * s->n_layers;
+    s->use.slots = slots;
+    keep_fewer(s);
+    while (s->unwanted > 0 && s->n_free > 0)
+        take_back(s, s->free_block[--s->n_free]);
 }
 
-void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *stop)
+/* Blocks that the slots of each layer lend to a prompt, which will want nearly all experts: it
+ * reads ahead into them while attention is computed. */
+static uint32_t to_lend(const struct sl_streamed *s)
+{
+    uint32_t experts = s->files->n_experts, slots = s->use.slots;
+    uint32_t missing = experts > slots ? experts - slots : 0;
+    uint32_t more = (uint32_t)sl_ceil_div(SL_STAGES - s->n_stages, s->n_layers);
+    return (uint32_t)sl_min(sl_min(slots / LENT_PART, missing), more);
+}
+
+void sl_streamed_pass(struct sl_streamed *s, size_t tokens, bool most, const atomic_int *stop)
 {
     if (s->pass == 1)
         sl_trial_count(&s->use.guesses, s->spent, 1);
@@ -616,6 +680,8 @@ void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *st
     s->spent = 0;
     s->stop = stop;
     sl_slots_tick(s->slots, (uint32_t)sl_min(tokens, UINT32_MAX));
+    s->lent = most ? to_lend(s) : 0;
+    keep_fewer(s);
 }
 
 bool sl_streamed_guessing(const struct sl_streamed *s)
@@ -674,7 +740,7 @@ int sl_streamed_save_usage(const struct sl_streamed *s, const char *path, const 
 /* Every expert of such an ask finds a slot. */
 size_t sl_streamed_at_once(const struct sl_streamed *s)
 {
-    return sl_min(s->use.slots, SL_WAVE_MAX);
+    return sl_min(usable(s), SL_WAVE_MAX);
 }
 
 const struct sl_reader *sl_streamed_reader(const struct sl_streamed *s)

@@ -27,7 +27,7 @@ int sl_streamed_take(struct sl_streamed *s, struct sl_ready *ready, size_t max,
                      struct sluice_err *err);
 void sl_streamed_release(struct sl_streamed *s);
 struct sl_asked sl_streamed_asked(const struct sl_streamed *s);
-void sl_streamed_pass(struct sl_streamed *s, size_t tokens, const atomic_int *stop);
+void sl_streamed_pass(struct sl_streamed *s, size_t tokens, bool most, const atomic_int *stop);
 bool sl_streamed_guessing(const struct sl_streamed *s);
 void sl_streamed_expect(struct sl_streamed *s, unsigned layer, const uint32_t *ids, size_t n,
                         double cost);

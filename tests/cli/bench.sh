@@ -116,6 +116,26 @@ used=$(head -1 t | awk '{print $10}')
 [ "$(grep -c '^e d ' t)" -eq $(($(value decode_tokens) * moe)) ] || bad "events: $(cat t)"
 [ "$(awk 'NR > 1 && $1 != "e" {print NF - 3}' t | sort -u)" = "$used" ] || bad "not $used choices: $(cat t)"
 
+# ---- drafts --------------------------------------------------------------------------------------
+expect 0 '"drafts": {"state": "on", "made": ' '"tps_without": null' -- \
+    "$sluice" bench -m model -p 4 -n 12 -d 0,20 -r 2 --mtp on -o json
+[ "$(grep -c '"drafts": null' out)" -eq 2 ] || bad "prompts have drafts: $(cat out)"
+[ "$(value right)" -le "$(value made)" ] || bad "more right than made: $(cat out)"
+expect 0 '"drafts": {"state": "o' -- \
+    "$sluice" bench -m model -p 0 -n 100 -r 1 --mtp auto -o json
+grep -q '"tps_without": [0-9][^{}]*"tps_with": [0-9]' out || bad "no speeds of a trial: $(cat out)"
+expect 0 '"drafts": null' -- "$sluice" bench -m model -p 0 -n 12 -r 1 --mtp off -o json
+expect 0 ' drafts |' ' | o' 't/s |' -- "$sluice" bench -m model -p 4 -n 100 -r 1 --mtp auto
+[ "$(grep '^|' out | awk -F'|' '{print NF}' | sort -u | wc -l)" -eq 1 ] || bad "rows differ: $(cat out)"
+expect 0 ' right |' -- "$sluice" bench -m model -p 0 -n 12 -r 1 --mtp on
+expect 0 ',drafts,drafts_made' -- "$sluice" bench -m model -p 4 -n 12 -r 1 --mtp on -o csv
+[ "$(awk -F, '{print NF}' out | sort -u | wc -l)" -eq 1 ] || bad "head and rows differ: $(cat out)"
+expect 0 -- "$sluice" bench -m model -p 0 -n 12 -r 1 -o json
+grep -q drafts out && bad "drafts that nobody asked for: $(cat out)"
+expect 0 '"drafts": null' -- "$sluice" bench -m noise -p 0 -n 8 -r 1 --mtp auto -o json
+expect 2 'no MTP layer' -- "$sluice" bench -m noise -p 0 -n 8 --mtp on
+expect 2 'nothing of drafts' -- "$sluice" bench -m model --mtp auto --sessions 2
+
 # fewer experts are fewer bytes
 expect 0 'positions of choices' -- \
     "$sluice" bench -m model -p 8 -n 0 -r 1 --routes t.gz -o json

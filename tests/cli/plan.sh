@@ -102,8 +102,35 @@ expect 0 '"profile": "small"' '"fits": true' -- "$sluice" plan -m tiny --memory 
 expect 0 'profile max' -- "$sluice" plan -m tiny --memory 1G --profile max
 expect 0 'profile reference' -- "$sluice" plan -m tiny --memory 1G --profile reference
 
-# ---- run is quiet about it when stderr is no terminal --------------------------------------------
+# ---- what is loaded, and for how many -----------------------------------------------------------
+# bytes KEY ARGUMENTS…: of the plan for V3.2
+planned() {
+    key=$1
+    shift
+    "$sluice" plan --like v3.2 --json "$@" > out && number "$key"
+}
+expect 0 "and the MTP layer's" 'KV caches of 3 sessions of 2048 tokens' '256 in each of 59 layers' -- \
+    "$sluice" plan --like v3.2 --memory 2T -c 2048 --sessions 3
+expect 0 '"mtp": false' -- "$sluice" plan --like v3.2 --memory 2T --mtp off --json
+expect 0 '"mtp": false' -- "$sluice" plan --like v3.2 --memory 96G --json
+expect 0 '"mtp": true' -- "$sluice" plan --like v3.2 --memory 96G --mtp on --json
+expect 0 '"mtp": false' -- "$sluice" plan --like v3.2 --layers 1+2 --memory 96G --json
+expect 2 'no MTP layer' -- "$sluice" plan --like v3.2 --layers 1+2 --memory 96G --mtp on
+one "($(planned resident --memory 2T) - $(planned resident --memory 2T --mtp off)) / $(number mtp_resident_file)"
+one "$(planned kv --memory 2T) / $(planned kv --memory 2T --mtp off) / 62 * 61"
+one "$(planned kv --memory 96G -c 8k --sessions 4) / $(planned kv --memory 96G -c 8k) / 4"
+# what it says is what `run` takes, which rounds files up to pages
 expect 0 -- "$sluice" quantize "$top/demo" demo --profile max
+for mtp in auto on off; do
+    expect 0 -- "$sluice" plan -m demo -c 300 --memory 1G --mtp $mtp --json
+    planned=$(number kv) scratch=$(number scratch) resident=$(number resident)
+    expect 0 -- "$sluice" run -m demo -c 300 --memory 1G --mtp $mtp --json -p once -n 2 -t 4
+    [ "$planned $scratch" = "$(number kv) $(number scratch)" ] ||
+        bad "--mtp $mtp: KV cache $planned and scratch $scratch planned, $(cat out)"
+    holds "$(number resident) - $resident >= 0 && $(number resident) - $resident < 6 * 4096"
+done
+
+# ---- run is quiet about it when stderr is no terminal --------------------------------------------
 expect 0 'tok/s' -- "$sluice" run -m demo -p once -n 2
 grep -q expected err && bad "run prints a plan into a file"
 finish

@@ -586,7 +586,7 @@ static uint64_t own_bytes(const struct sl_config *c, uint64_t kv, size_t n, size
     uint64_t table = piece(chunk * c->rope / 2 * sizeof(float));
     return kv + 2 * table + piece(c->rope / 2 * sizeof(float)) + piece(chunk * sizeof(size_t)) +
            piece(n * sizeof(int32_t)) + piece(c->vocab * sizeof(float)) +
-           (mtp ? piece(c->hidden * sizeof(float)) : 0);
+           (mtp ? piece(SL_MTP_ROWS * c->hidden * sizeof(float)) : 0);
 }
 
 static void check_charge(const char *model, bool mtp)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "runtime/budget.h"
+#include "runtime/stream/stream.h"
 
 /* 3 MoE layers of 8 experts, 2 used; blocks of 100 bytes. */
 static const struct sl_needs needs = {
@@ -56,7 +57,7 @@ static void something_is_streamed(void **unused)
     assert_int_equal(p.slots + p.stages, 0);
 }
 
-/* Staging is a sixteenth of the blocks, at most 32 of them. */
+/* Staging is a sixteenth of the blocks, at most SL_STAGES of them. */
 static void staging_grows(void **unused)
 {
     (void)unused;
@@ -68,9 +69,9 @@ static void staging_grows(void **unused)
     assert_int_equal(p.stages, 4);
     assert_int_equal(p.slots, 20);
     assert_true(sl_budget_divide(&p, &n, 1800 + 2000 * 100));
-    assert_int_equal(p.stages, 32);
-    assert_int_equal(p.staging, 3200);
-    assert_int_equal(p.slots, 1968 / 3);
+    assert_int_equal(p.stages, SL_STAGES);
+    assert_int_equal(p.staging, SL_STAGES * 100);
+    assert_int_equal(p.slots, (2000 - SL_STAGES) / 3);
 }
 
 static void readers_and_loads(void **unused)
@@ -88,7 +89,7 @@ static void readers_and_loads(void **unused)
     assert_int_equal(p.reader, SLUICE_READER_PREAD);
     assert_int_equal(p.load, SLUICE_LOAD_MAP);
     assert_int_equal(p.slots, 8);
-    assert_int_equal(p.stages, 32);
+    assert_int_equal(p.stages, 982 / 16);
     n.reader = SLUICE_READER_AUTO;
     n.split = true; /* parts cannot be mapped */
     n.load = SLUICE_LOAD_AUTO;

@@ -138,9 +138,9 @@ static void gives_what_is_asked_for(void **state)
                 struct errand e;
                 const struct layer *l = &layers[round % 3 == 0];
                 bool in_order = below(2);
+                sl_experts_pass(x, 1 + below(4), below(2), NULL);
                 prepare(&e, x, l, in_order);
                 draw(&e, 1 + below(255), in_order ? MOST : sl_experts_at_once(x));
-                sl_experts_pass(x, 1 + below(4), NULL);
                 if (below(2))
                     guess(x, &layers[below(2)]);
                 run(&e);
@@ -165,7 +165,7 @@ static void keeps_what_fits(void **state)
             prepare(&e, x, small, false);
             for (uint32_t i = 0; i < 8; i++)
                 add(&e, 9 * i, 1);
-            sl_experts_pass(x, 1, NULL);
+            sl_experts_pass(x, 1, false, NULL);
             run(&e);
             assert_int_equal(sl_experts_asked(x).hits, round ? 8 : 0);
             assert_int_equal(bytes_of(x) - before, round ? 0 : 8 * small->stride);
@@ -184,16 +184,47 @@ static void prompts_seed_the_slots(void **state)
         prepare(&e, x, small, true);
         for (uint32_t i = 0; i < small->experts; i++)
             add(&e, i, i % 13 == 5 ? 40 : 1); /* 5, 18, 31, 44, 57, 70 */
-        sl_experts_pass(x, 100, NULL);
+        sl_experts_pass(x, 100, false, NULL);
         run(&e);
         assert_int_equal(sl_experts_asked(x).misses, small->experts);
         assert_int_equal(bytes_of(x), small->experts * small->stride);
         prepare(&e, x, small, false);
         for (uint32_t i = 5; i < small->experts; i += 13)
             add(&e, i, 1);
-        sl_experts_pass(x, 1, NULL);
+        sl_experts_pass(x, 1, false, NULL);
         run(&e);
         assert_int_equal(sl_experts_asked(x).hits, 6);
+        sl_experts_close(&x);
+    }
+}
+
+/* A prompt that will want all reads ahead into a quarter of the slots' blocks, too, those of the
+ * least worth; then they are slots again. */
+static void prompts_borrow_blocks(void **state)
+{
+    enum { SLOTS = 8, STAGES = 2, LENT = 2, AHEAD = STAGES + 2 * LENT - 1 };
+    const uint32_t hits[] = {0, SLOTS, SLOTS - LENT, SLOTS - LENT, SLOTS, SLOTS - LENT};
+    uint32_t all[MOST];
+    (void)state;
+    for (uint32_t i = 0; i < small->experts; i++)
+        all[i] = i;
+    for (int k = 0; k < READERS; k++) {
+        struct sl_experts *x = open_streamed(readers[k], SLOTS, STAGES);
+        struct errand e;
+        for (int round = 0; round < 6; round++) {
+            bool prompt = round % 3 == 2;
+            sl_experts_pass(x, 1, prompt, NULL);
+            assert_int_equal(sl_experts_at_once(x), prompt ? SLOTS - LENT : SLOTS);
+            prepare(&e, x, small, prompt);
+            for (uint32_t i = 0; i < (prompt ? small->experts : SLOTS); i++)
+                add(&e, prompt ? i : i + 20, 1);
+            if (prompt)
+                sl_experts_expect(x, small->number, all, small->experts, 0);
+            run(&e);
+            const struct sl_asked asked = sl_experts_asked(x);
+            assert_int_equal(asked.ahead, prompt ? AHEAD : 0);
+            assert_int_equal(asked.hits, hits[round]);
+        }
         sl_experts_close(&x);
     }
 }
@@ -205,7 +236,7 @@ static void right_guesses_are_read_once(void **state)
         const uint32_t guessed[4] = {1, 2, 3, 4};
         struct sl_experts *x = open_streamed(readers[k], 4, 5);
         struct errand e;
-        sl_experts_pass(x, 1, NULL);
+        sl_experts_pass(x, 1, false, NULL);
         for (int round = 0; round < 20; round++) {
             sl_experts_expect(x, large->number, guessed, 4, 0);
             prepare(&e, x, large, round % 2);
@@ -234,7 +265,7 @@ static void preloads_what_was_hot(void **state)
             prepare(&e, x, small, false);
             for (uint32_t i = 0; i < 4; i++)
                 add(&e, 11 * i + (round == 1), 1); /* the middle round is less hot */
-            sl_experts_pass(x, 1, NULL);
+            sl_experts_pass(x, 1, false, NULL);
             run(&e);
         }
         assert_int_equal(sl_experts_save_usage(x, at("usage"), "digest", &err), 0);
@@ -286,7 +317,7 @@ static void does_with_fewer_slots(void **state)
             prepare(&e, x, large, sl_experts_at_once(x) < 6);
             for (uint32_t i = 0; i < 6; i++)
                 add(&e, i, 1);
-            sl_experts_pass(x, 1, NULL);
+            sl_experts_pass(x, 1, false, NULL);
             run(&e);
         }
         assert_int_equal(sl_experts_use(x).slots, 1);
@@ -308,7 +339,7 @@ static void stops_when_told(void **state)
                 prepare(&e, x, large, in_order);
                 for (uint32_t i = 0; i < 3; i++)
                     add(&e, (i + round) % 5 == 4 ? 6 : i, 1);
-                sl_experts_pass(x, 1, &stop);
+                sl_experts_pass(x, 1, false, &stop);
                 assert_int_equal(sl_experts_ask(x, &e.ask, &err), 0);
                 int n = 0; /* what was in memory may be taken all the same */
                 while ((n = sl_experts_take(x, ready, 8, &err)) > 0)
@@ -316,7 +347,7 @@ static void stops_when_told(void **state)
                 assert_true(n == 0 || n == SLUICE_ECANCELLED);
                 sl_experts_release(x);
                 if (round % 3 == 2) { /* nothing was lost, nothing mistaken for read */
-                    sl_experts_pass(x, 1, NULL);
+                    sl_experts_pass(x, 1, false, NULL);
                     prepare(&e, x, large, in_order);
                     for (uint32_t i = 0; i < 3; i++)
                         add(&e, i + round % 4, 1);
@@ -342,7 +373,7 @@ static void survives_bad_experts(void **state)
             for (int round = 0; round < 4; round++) {
                 const uint32_t guessed[2] = {2, 3};
                 int n = 0;
-                sl_experts_pass(x, 1, NULL);
+                sl_experts_pass(x, 1, false, NULL);
                 if (round % 2)
                     sl_experts_expect(x, large->number, guessed, 2, 0);
                 prepare(&e, x, large, in_order);
@@ -367,10 +398,11 @@ static void survives_bad_experts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gives_what_is_asked_for), cmocka_unit_test(keeps_what_fits),
-        cmocka_unit_test(prompts_seed_the_slots),  cmocka_unit_test(right_guesses_are_read_once),
-        cmocka_unit_test(preloads_what_was_hot),   cmocka_unit_test(does_with_fewer_slots),
-        cmocka_unit_test(stops_when_told),         cmocka_unit_test(survives_bad_experts),
+        cmocka_unit_test(gives_what_is_asked_for),     cmocka_unit_test(keeps_what_fits),
+        cmocka_unit_test(prompts_seed_the_slots),      cmocka_unit_test(prompts_borrow_blocks),
+        cmocka_unit_test(right_guesses_are_read_once), cmocka_unit_test(preloads_what_was_hot),
+        cmocka_unit_test(does_with_fewer_slots),       cmocka_unit_test(stops_when_told),
+        cmocka_unit_test(survives_bad_experts),
     };
     return cmocka_run_group_tests(tests, make_container, remove_root);
 }

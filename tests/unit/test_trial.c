@@ -23,14 +23,14 @@ static void takes_what_pays(void **unused)
     (void)unused;
     struct sl_trial t = {.window = WINDOW};
     assert_int_equal(sl_trial_says(&t), 0);
-    count(&t, 4 * WINDOW - 1, 0.5, 1.0);
+    count(&t, 4 * WINDOW - 1, 0.9, 1.0);
     assert_int_equal(sl_trial_says(&t), 0);
-    count(&t, 1, 0.5, 1.0);
+    count(&t, 1, 0.9, 1.0);
     assert_int_equal(sl_trial_says(&t), 1);
     assert_true(sl_trial_wanted(&t));
-    count(&t, SL_TRIAL_HOLD - 1, 0.5, 1.0);
+    count(&t, SL_TRIAL_HOLD - 1, 0.9, 1.0);
     assert_int_equal(sl_trial_says(&t), 1);
-    count(&t, 1, 0.5, 1.0);
+    count(&t, 1, 0.9, 1.0);
     assert_int_equal(sl_trial_says(&t), 0);
     count(&t, 4 * WINDOW, 1.1, 1.0); /* it no longer does */
     assert_int_equal(sl_trial_says(&t), -1);
@@ -84,6 +84,57 @@ static void weighs_time_with_tokens(void **unused)
     assert_int_equal(verdict(WINDOW, 1.99, 10), -1);
 }
 
+/* Seconds that PASSES took beyond those of the better way; its passes take 1 s and give BETTER
+ * tokens, the others WORSE s and a token.  PAYS: it is the better way. */
+static double lost(bool pays, double worse, uint32_t better, uint32_t passes)
+{
+    struct sl_trial t = {.window = WINDOW};
+    double seconds = 0, tokens = 0;
+    for (uint32_t i = 0; i < passes; i++) {
+        bool good = sl_trial_wanted(&t) == pays;
+        sl_trial_count(&t, good ? 1 : worse, good ? better : 1);
+        seconds += good ? 1 : worse;
+        tokens += good ? better : 1;
+    }
+    return seconds - tokens / better;
+}
+
+/* All trials but the first cost a hundredth of the time at most, and less and less. */
+static void trials_cost_little(void **unused)
+{
+    static const struct {
+        double worse;
+        uint32_t better;
+    } cases[] = {{1.03, 1}, {1.1, 1}, {1.5, 1}, {2, 1}, {3.5, 1}, {0.9, 2}, {1.4, 2}, {2, 3}};
+    (void)unused;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        double worse = cases[i / 2].worse;
+        uint32_t better = cases[i / 2].better;
+        double first = lost(i % 2, worse, better, 4 * WINDOW);
+        assert_true(first > 0);
+        for (uint32_t passes = 100; passes < 100000; passes = passes * 5 / 4) {
+            double all = lost(i % 2, worse, better, passes), trial = first + 1e-6;
+            assert_true(all <= 2 * trial + 0.01 * passes); /* one may just be over */
+            assert_true(passes < 50000 || all < 0.005 * passes + 2 * trial);
+        }
+    }
+}
+
+/* What costs much is not tried again soon, and a hiccup is not for ever. */
+static void waits_after_a_loss(void **unused)
+{
+    (void)unused;
+    struct sl_trial t = {.window = WINDOW};
+    count(&t, 4 * WINDOW, 1.5, 1.0); /* 16 passes lose 8 */
+    assert_int_equal(t.hold, 800);
+    t = (struct sl_trial){.window = WINDOW};
+    count(&t, 4 * WINDOW, 1e6, 1.0);
+    assert_int_equal(t.hold, SL_TRIAL_HOLD_MAX);
+    t = (struct sl_trial){.window = WINDOW};
+    count(&t, 4 * WINDOW, 0, 0);
+    assert_int_equal(t.hold, SL_TRIAL_HOLD);
+}
+
 /* The first pass after a change is nobody's. */
 static void forgets_the_change(void **unused)
 {
@@ -104,10 +155,9 @@ static void forgets_the_change(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(takes_what_pays),
-        cmocka_unit_test(is_not_fooled),
-        cmocka_unit_test(weighs_time_with_tokens),
-        cmocka_unit_test(forgets_the_change),
+        cmocka_unit_test(takes_what_pays),         cmocka_unit_test(is_not_fooled),
+        cmocka_unit_test(weighs_time_with_tokens), cmocka_unit_test(trials_cost_little),
+        cmocka_unit_test(waits_after_a_loss),      cmocka_unit_test(forgets_the_change),
     };
     return cmocka_run_group_tests_name("trial", tests, NULL, NULL);
 }

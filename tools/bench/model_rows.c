@@ -58,7 +58,8 @@ static void on_experts(void *user, const struct sluice_expert_event *event)
 
 static int open_model(struct bench *b, struct sluice_err *err)
 {
-    int status = sl_open_engine(&b->engine, &b->task->engine, false, b->context, err);
+    enum sluice_drafting mtp = b->task->engine.drafting;
+    int status = sl_open_engine(&b->engine, &b->task->engine, mtp, b->context, err);
     if (status < 0)
         return status;
     sluice_engine_info(b->engine, &b->info);
@@ -187,19 +188,45 @@ static int step_all(struct bench *b, const struct sl_bench_row *row, size_t i,
                              : sluice_session_step(b->session, tokens[0], err);
 }
 
-static int work(struct bench *b, const struct sl_bench_row *row, struct run *run,
+static int step(struct bench *b, const struct sl_bench_row *row, struct run *run,
                 struct sluice_err *err)
 {
-    const struct sluice_sync_callbacks callbacks = {.user = run, .progress = on_progress};
     int status = 0;
-    if (!row->decode)
-        status = sluice_session_sync(b->session, b->tokens, row->depth + row->n, &callbacks, err);
-    for (size_t i = 0; status == 0 && row->decode && i < row->n; i++) {
+    for (size_t i = 0; status == 0 && i < row->n; i++) {
         status = step_all(b, row, i, err);
         if (status == 0 && on_progress(run, i + 1, row->n))
             status = SLUICE_ECANCELLED;
     }
     return status;
+}
+
+/* The model says what it likes, and does not end. */
+static int generate(struct bench *b, const struct sl_bench_row *row, struct run *run,
+                    struct sluice_err *err)
+{
+    const struct sluice_sampling sampling = {b->info.temperature, b->info.top_p, b->salt};
+    int32_t tokens[2];
+    for (size_t done = 0; done < row->n;) {
+        int n = sluice_session_generate(b->session, &sampling, tokens, sl_min(row->n - done, 2),
+                                        err);
+        if (n > 0 && tokens[0] == b->info.eos)
+            n = sluice_session_step(b->session, tokens[0], err) < 0 ? err->code : 1;
+        if (n < 0)
+            return n;
+        done += (size_t)n;
+        if (on_progress(run, done, row->n))
+            return SLUICE_ECANCELLED;
+    }
+    return 0;
+}
+
+static int work(struct bench *b, const struct sl_bench_row *row, struct run *run,
+                struct sluice_err *err)
+{
+    const struct sluice_sync_callbacks callbacks = {.user = run, .progress = on_progress};
+    if (!row->decode)
+        return sluice_session_sync(b->session, b->tokens, row->depth + row->n, &callbacks, err);
+    return b->task->mtp < 0 ? step(b, row, run, err) : generate(b, row, run, err);
 }
 
 /* What a repetition took. */
@@ -226,6 +253,10 @@ static struct sluice_stats difference(const struct sluice_stats *after,
         .expert_ahead = after->expert_ahead - before->expert_ahead,
         .expert_bytes = after->expert_bytes - before->expert_bytes,
         .read_seconds = after->read_seconds - before->read_seconds,
+        .drafts = after->drafts - before->drafts,
+        .drafts_right = after->drafts_right - before->drafts_right,
+        .drafting = after->drafting,
+        .draft_seconds = {after->draft_seconds[0], after->draft_seconds[1]},
     };
     for (int i = 0; i < SLUICE_PARTS; i++) {
         d.part_seconds[i] = after->part_seconds[i] - before->part_seconds[i];
@@ -270,6 +301,10 @@ static void add_use(struct sl_bench_row *row, const struct use *use)
     row->used.expert_ahead += use->stats.expert_ahead;
     row->used.expert_bytes += use->stats.expert_bytes;
     row->used.read_seconds += use->stats.read_seconds;
+    row->used.drafts += use->stats.drafts;
+    row->used.drafts_right += use->stats.drafts_right;
+    row->used.drafting = use->stats.drafting;
+    memcpy(row->used.draft_seconds, use->stats.draft_seconds, sizeof row->used.draft_seconds);
     for (int i = 0; i < SLUICE_PARTS; i++) {
         row->used.part_seconds[i] += use->stats.part_seconds[i];
         row->used.part_bytes[i] += use->stats.part_bytes[i];
@@ -429,6 +464,8 @@ static void print_conditions(const struct bench *b)
             b->table.bandwidth * 1e-9);
     struct sluice_stats stats;
     sluice_session_stats(b->session, &stats);
+    if (b->info.has_mtp)
+        fprintf(stderr, ", with the MTP layer");
     if (b->task->engine.multiplier == SLUICE_MULTIPLY_ONEDNN)
         fprintf(stderr, ", prompts by %s", stats.multiplier);
     if (b->routes)
@@ -444,6 +481,7 @@ int sl_bench_model(const struct sl_bench_task *task, struct sluice_err *err)
     b.table = (struct sl_bench_table){.format = task->format,
                                       .cold = task->cold,
                                       .sessions = task->engine.sessions,
+                                      .drafts = task->mtp >= 0,
                                       .layers = task->layers};
     int status = open_model(&b, err);
     b.table.from = (struct sl_layer_count){(unsigned)b.info.dense_layers,

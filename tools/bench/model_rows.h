@@ -17,6 +17,7 @@ struct sl_bench_task {
     struct sl_engine_options engine;
     struct sl_bench_list prompt, decode, depth;
     size_t repeat;
+    int mtp; /* enum sluice_drafting, and the model says its own tokens; −1: they are given */
     enum sl_bench_format format;
     bool real_fill;               /* compute what comes before, instead of noise */
     struct sl_layer_count layers; /* to extrapolate to; 0+0: none */

@@ -49,6 +49,24 @@ static unsigned all_layers(struct sl_layer_count layers)
     return layers.dense + layers.moe;
 }
 
+/* Of drafts there is something to tell: some were made, or a trial has said that they do not pay. */
+static bool has_drafts(const struct sl_bench_row *r)
+{
+    return r->decode && (r->used.drafts > 0 || r->used.draft_seconds[1] > 0);
+}
+
+/* Tokens per second that the last trial had without drafts, or with them; < 0: not known. */
+static double drafts_tps(const struct sl_bench_row *r, bool with)
+{
+    double seconds = r->used.draft_seconds[with];
+    return seconds > 0 ? 1 / seconds : -1;
+}
+
+static const char *drafts_state(const struct sl_bench_row *r)
+{
+    return r->used.drafting == 0 ? "trying" : r->used.drafting > 0 ? "on" : "off";
+}
+
 /* ---- head ----------------------------------------------------------------------------------- */
 
 static void head_csv(FILE *out, const struct sl_bench_table *t)
@@ -57,8 +75,9 @@ static void head_csv(FILE *out, const struct sl_bench_table *t)
                  "read_fraction,expert_hit,expert_ahead,major_faults,bytes_per_token");
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, ",ms_%s", parts[i]);
-    fprintf(out, "%s%s%s\n", t->cold ? ",cold" : "", all_layers(t->layers) ? ",layers" : "",
-            t->sessions > 1 ? ",sessions" : "");
+    fprintf(out, "%s%s%s%s\n", t->cold ? ",cold" : "", all_layers(t->layers) ? ",layers" : "",
+            t->sessions > 1 ? ",sessions" : "",
+            t->drafts ? ",drafts,drafts_made,drafts_right,tps_without,tps_with" : "");
 }
 
 void sl_bench_head(FILE *out, const struct sl_bench_table *t)
@@ -72,8 +91,10 @@ void sl_bench_head(FILE *out, const struct sl_bench_table *t)
             fprintf(out, "%u layers (%u+%u), extrapolated from %u (%u+%u)\n\n",
                     all_layers(t->layers), t->layers.dense, t->layers.moe, all_layers(t->from),
                     t->from.dense, t->from.moe);
-        fprintf(out, "| test | t/s | memory | read | expert hits | per token | ms per token |\n"
-                     "| --- | ---: | ---: | ---: | ---: | ---: | --- |\n");
+        fprintf(out,
+                "| test | t/s | memory | read | expert hits | per token | ms per token |%s\n"
+                "| --- | ---: | ---: | ---: | ---: | ---: | --- |%s\n",
+                t->drafts ? " drafts |" : "", t->drafts ? " --- |" : "");
     }
 }
 
@@ -88,6 +109,19 @@ void sl_bench_name(const struct sl_bench_row *r, char *out, size_t size)
         snprintf(sessions, sizeof sessions, " x%zu", r->sessions);
     snprintf(out, size, "%s%zu%s%s%s", r->decode ? "tg" : "pp", r->n, sessions, depth,
              r->cold ? " cold" : "");
+}
+
+/* " off, 12 of 32 right, 23.50 → 21.04 t/s |", or empty. */
+static void print_drafts_md(FILE *out, const struct sl_bench_row *r)
+{
+    double without = drafts_tps(r, false), with = drafts_tps(r, true);
+    if (has_drafts(r))
+        fprintf(out, " %s", drafts_state(r));
+    if (r->used.drafts > 0)
+        fprintf(out, ", %" PRIu64 " of %" PRIu64 " right", r->used.drafts_right, r->used.drafts);
+    if (has_drafts(r) && without > 0 && with > 0)
+        fprintf(out, ", %.2f → %.2f t/s", without, with);
+    fprintf(out, " |");
 }
 
 static void print_md(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
@@ -118,7 +152,10 @@ static void print_md(FILE *out, const struct sl_bench_table *t, const struct sl_
             fprintf(out, "%s%s %.3f", between, parts[i], n.ms[i]);
             between = ", ";
         }
-    fprintf(out, " |\n");
+    fprintf(out, " |");
+    if (t->drafts)
+        print_drafts_md(out, r);
+    fprintf(out, "\n");
 }
 
 /* A number that is not negative, or else WITHOUT. */
@@ -149,7 +186,26 @@ static void print_csv(FILE *out, const struct sl_bench_table *t, const struct sl
         fprintf(out, ",%u", all_layers(t->layers));
     if (t->sessions > 1)
         fprintf(out, ",%zu", r->sessions);
+    if (t->drafts && has_drafts(r))
+        fprintf(out, ",%s,%" PRIu64 ",%" PRIu64 ",%s,%s", drafts_state(r), r->used.drafts,
+                r->used.drafts_right, known(drafts_tps(r, false), "").text,
+                known(drafts_tps(r, true), "").text);
+    else if (t->drafts)
+        fprintf(out, ",,,,,");
     fprintf(out, "\n");
+}
+
+static void print_drafts_json(FILE *out, const struct sl_bench_row *r)
+{
+    if (!has_drafts(r)) {
+        fprintf(out, "\"drafts\": null, ");
+        return;
+    }
+    fprintf(out,
+            "\"drafts\": {\"state\": \"%s\", \"made\": %" PRIu64 ", \"right\": %" PRIu64
+            ", \"tps_without\": %s, \"tps_with\": %s}, ",
+            drafts_state(r), r->used.drafts, r->used.drafts_right,
+            known(drafts_tps(r, false), "null").text, known(drafts_tps(r, true), "null").text);
 }
 
 static void print_json(FILE *out, const struct sl_bench_table *t, const struct sl_bench_row *r)
@@ -174,6 +230,8 @@ static void print_json(FILE *out, const struct sl_bench_table *t, const struct s
         fprintf(out, "\"layers\": %u, ", all_layers(t->layers));
     if (r->sessions > 1)
         fprintf(out, "\"sessions\": %zu, ", r->sessions);
+    if (t->drafts)
+        print_drafts_json(out, r);
     fprintf(out, "\"ms\": {");
     for (int i = 0; i < SLUICE_PARTS; i++)
         fprintf(out, "%s\"%s\": %.6g", i ? ", " : "", parts[i], n.ms[i]);

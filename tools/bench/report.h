@@ -18,6 +18,7 @@ struct sl_bench_table {
     double bandwidth; /* bytes per second that memory can give */
     double drive;     /* that drives can give to this reader; 0: not known */
     bool cold;        /* some rows are */
+    bool drafts;      /* rows of decoding tell of them */
     /* layers.dense + layers.moe > 0: extrapolated to these, from the model's */
     struct sl_layer_count layers, from;
     size_t sessions; /* that step together, in some rows */

@@ -36,6 +36,10 @@ static const struct sl_option rows[] = {
      .value = "N", .fallback = "1", .low = 1, .high = SLUICE_BATCH_MAX,
      .help = "Decode with so many sessions, a token of each at a time; t/s counts them all",
      .group = "Task"},
+    {.name = "mtp", SL_FIELD(SL_ENUM, struct bench_options, task.mtp), .names = sl_mtp_names,
+     .env = "", .help = "Decode what the model itself says, as `run` does, with drafts by its MTP "
+                        "layer (auto, on) or without; default: given tokens, without",
+     .group = "Task"},
     {.name = "repeat", .letter = 'r', SL_FIELD(SL_COUNT, struct bench_options, task.repeat),
      .value = "N", .fallback = "3", .low = 1, .high = 1000, .help = "Repetitions of each test",
      .group = "Task"},
@@ -126,6 +130,13 @@ static int bench_model(struct bench_options *o)
         return sl_usage_error(&command, stderr,
                               "--sessions goes with neither --routes nor --trace: these are of one "
                               "session");
+    if (o->task.mtp >= 0 &&
+        (o->task.engine.sessions > 1 || o->layers || o->task.routes || o->task.trace))
+        return sl_usage_error(&command, stderr,
+                              "--mtp goes with none of --sessions, --layers, --routes and --trace: "
+                              "these know nothing of drafts");
+    o->task.engine.drafting = o->task.mtp < 0 ? SLUICE_DRAFTING_OFF
+                                              : (enum sluice_drafting)o->task.mtp;
     o->task.warm |= !o->task.cold;
     sl_interrupt_install();
     return sl_bench_model(&o->task, &err) < 0 ? sl_report(&err) : SL_EXIT_OK;
@@ -149,7 +160,7 @@ static int bench_drive(const struct bench_options *o)
 
 int sl_verb_bench(int argc, char **argv)
 {
-    struct bench_options o = {0};
+    struct bench_options o = {.task.mtp = -1};
     int status = sl_options_parse(&command, argc, argv, &o, stdout, stderr);
     if (status >= 0)
         return status;

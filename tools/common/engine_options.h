@@ -29,6 +29,7 @@ extern const char *const sl_reader_names[];
 extern const char *const sl_load_names[];
 extern const char *const sl_cache_names[];
 extern const char *const sl_multiplier_names[];
+extern const char *const sl_mtp_names[]; /* enum sluice_drafting */
 
 /* Rows for a verb whose options struct T has a member M of type struct sl_engine_options.  MUST:
  * whether the model has to be named. */
@@ -85,14 +86,12 @@ extern const char *const sl_multiplier_names[];
 
 /*
  * Opens the engine that the options describe, with memory for a session of TOKENS (or of the
- * context that they ask for).  On a terminal stderr gets the division of memory before, and how
- * far loading is.
+ * context that they ask for).  MTP: whether with the MTP layer; AUTO: if the model has one, and
+ * everything fits into memory with it.  On a terminal stderr gets the division of memory before,
+ * and how far loading is.
  */
-int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o, bool mtp,
-                   size_t tokens, struct sluice_err *err);
-
-/* Whether the model has an MTP layer, and everything fits into memory with it. */
-bool sl_mtp_fits(const struct sl_engine_options *o, size_t tokens);
+int sl_open_engine(sluice_engine **engine, const struct sl_engine_options *o,
+                   enum sluice_drafting mtp, size_t tokens, struct sluice_err *err);
 
 /* Opens a session with room for TOKENS, or for the context the options ask for. */
 int sl_open_session(sluice_session **session, sluice_engine *engine,

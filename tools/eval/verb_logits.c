@@ -127,7 +127,8 @@ int sl_verb_eval_logits(int argc, char **argv)
     if (status == 0)
         status = resolve_out(o.out, out, &err);
     if (status == 0)
-        status = sl_open_engine(&engine, &o.engine, o.mtp, n, &err);
+        status = sl_open_engine(&engine, &o.engine,
+                                o.mtp ? SLUICE_DRAFTING_ON : SLUICE_DRAFTING_OFF, n, &err);
     sl_interrupt_install(); /* before, Ctrl-C simply ends the program */
     if (status == 0)
         status = compute(&o, out, engine, tokens, n, &err);

@@ -128,7 +128,7 @@ int sl_verb_eval_ppl(int argc, char **argv)
     int status = sl_options_parse(&command, argc, argv, &o, stdout, stderr);
     if (status >= 0)
         return status;
-    status = sl_open_engine(&s.engine, &o.engine, false, SL_EVALUATE_CONTEXT, &err);
+    status = sl_open_engine(&s.engine, &o.engine, SLUICE_DRAFTING_OFF, SL_EVALUATE_CONTEXT, &err);
     if (status == 0) {
         s.context = o.engine.context = sl_choose_context(s.engine, o.engine.context);
         status = sl_read_text(o.file, s.engine, s.context, &tokens, &s.total, &err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/base/arith.h"
+#include "runtime/base/err.h"
 
 enum { MORE_GIB = 32, LARGE_CHUNK = 2048 };
 
@@ -14,13 +15,17 @@ static struct sluice_session_opts session_of(const struct sl_wish *w)
         .context = w->context, .chunk = w->chunk, .multiplier = w->multiplier};
 }
 
-static struct sl_sizing sizing_of(const struct sl_wish *w, const struct sluice_session_opts *opts)
+static struct sl_sizing sizing_of(const struct sl_forecast *f,
+                                  const struct sluice_session_opts *opts)
 {
+    const struct sl_wish *w = &f->wish;
     return (struct sl_sizing){
         .config = w->config,
         .session = opts,
         .threads = w->threads ? w->threads : (unsigned)w->machine->threads,
+        .mtp = f->mtp,
         .exact = strcmp(w->profile, "reference") == 0,
+        .sessions = w->sessions,
     };
 }
 
@@ -32,6 +37,7 @@ static struct sl_case case_of(const struct sl_forecast *f)
         .sizes = &f->sizes,
         .machine = w->machine,
         .session = f->session,
+        .mtp = f->mtp,
         .memory = w->memory,
         .chunk = w->chunk,
         .drives = w->drives,
@@ -64,11 +70,12 @@ static void fill_times(struct sl_forecast *f, const struct sl_case *k)
     f->cost = sl_cost_of(&f->wish.prices, token.seconds);
 }
 
-int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice_err *err)
+static int forecast(struct sl_forecast *f, const struct sl_wish *wish, bool mtp,
+                    struct sluice_err *err)
 {
     const struct sluice_session_opts opts = session_of(wish);
-    struct sl_sizing sizing = sizing_of(wish, &opts);
-    *f = (struct sl_forecast){.wish = *wish};
+    *f = (struct sl_forecast){.wish = *wish, .mtp = mtp};
+    struct sl_sizing sizing = sizing_of(f, &opts);
     int status = sl_sizes_measure(&f->sizes, wish->config, wish->profile, wish->container, err);
     if (status == 0)
         status = sl_session_measure(&f->session, &sizing, err);
@@ -89,12 +96,24 @@ int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice
     return 0;
 }
 
+int sl_forecast(struct sl_forecast *f, const struct sl_wish *wish, struct sluice_err *err)
+{
+    bool possible = wish->config->mtp_layers > 0;
+    if (wish->mtp == SLUICE_DRAFTING_ON && !possible)
+        return sl_fail(err, SLUICE_EARG, "the model has no MTP layer: plan without --mtp on");
+    int status = forecast(f, wish, possible && wish->mtp != SLUICE_DRAFTING_OFF, err);
+    if (status == 0 && f->mtp && wish->mtp == SLUICE_DRAFTING_AUTO &&
+        !(f->memory.fits && f->memory.mapped))
+        status = forecast(f, wish, false, err);
+    return status;
+}
+
 size_t sl_context_that_fits(const struct sl_forecast *f)
 {
     const struct sl_case k = case_of(f);
     const struct sl_needs needs = sl_case_needs(&k);
     const struct sluice_session_opts opts = session_of(&f->wish);
-    const struct sl_sizing sizing = sizing_of(&f->wish, &opts);
+    const struct sl_sizing sizing = sizing_of(f, &opts);
     return sl_budget_context(&needs, &sizing, f->wish.memory);
 }
 

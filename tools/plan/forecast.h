@@ -14,7 +14,9 @@ struct sl_wish {
     uint64_t memory;
     unsigned threads; /* 0: those that the machine was measured with */
     size_t context, chunk;
+    unsigned sessions; /* of such contexts; 0: 1 */
     enum sluice_multiplier multiplier;
+    enum sluice_drafting mtp; /* whether with the MTP layer; AUTO: if everything fits with it */
     unsigned drives;
     double hits;             /* as in struct sl_case */
     struct sl_prices prices; /* zeros: not asked for */
@@ -31,6 +33,7 @@ struct sl_forecast {
     struct sl_wish wish;
     struct sl_sizes sizes;
     struct sl_session_size session;
+    bool mtp; /* the MTP layer is counted */
     struct sl_memory_plan memory;
     struct sl_hit_rate hits;
     /* The rest only when memory.fits. */

@@ -20,7 +20,9 @@ static int forecast_session(struct sl_forecast *f, struct sl_config *config,
         .threads = info->threads,
         .context = memory->context,
         .chunk = memory->chunk,
+        .sessions = memory->sessions,
         .multiplier = o->multiplier,
+        .mtp = info->has_mtp ? SLUICE_DRAFTING_ON : SLUICE_DRAFTING_OFF,
         .drives = 1,
     };
     int status = sl_config_read(config, o->model, NULL);

@@ -30,11 +30,12 @@ static uint32_t moe_layers(const struct sl_config *c)
 struct sl_needs sl_case_needs(const struct sl_case *k)
 {
     const struct sl_sizes *s = k->sizes;
+    uint32_t layers = moe_layers(k->config) + k->mtp;
     return (struct sl_needs){
-        .resident = s->resident_files + s->head_file,
-        .experts = s->stride * moe_layers(k->config) * k->config->experts,
+        .resident = s->resident_files + s->head_file + (k->mtp ? s->mtp_resident_file : 0),
+        .experts = s->stride * layers * k->config->experts,
         .block = s->stride,
-        .moe_layers = moe_layers(k->config),
+        .moe_layers = layers,
         .experts_per_layer = k->config->experts,
         .experts_used = k->config->experts_used,
         .session = k->session,
@@ -51,7 +52,7 @@ struct sl_memory_plan sl_divide_memory(const struct sl_case *k)
         .kv = p.kv,
         .scratch = p.scratch,
         .staging = p.staging,
-        .moe_layers = moe_layers(k->config),
+        .moe_layers = needs.moe_layers,
         .slots = p.slots,
         .slot_bytes = p.experts,
         .share = p.block ? (double)p.slots / p.experts_per_layer : 1,
@@ -244,9 +245,9 @@ static void add_experts(struct work *w, const struct sl_memory_plan *plan, size_
 {
     const struct sl_config *c = w->k->config;
     const double *seconds = w->seconds;
-    if (plan->moe_layers == 0)
+    uint32_t used = (uint32_t)sl_min(c->experts_used, c->experts), layers = moe_layers(c);
+    if (layers == 0)
         return;
-    uint32_t used = (uint32_t)sl_min(c->experts_used, c->experts), layers = plan->moe_layers;
     double share = (double)used / c->experts;
     double hits = n == 1 ? sl_case_hits(w->k, plan).central : plan->share;
     double before = seconds[SLUICE_PART_EXPERTS] + seconds[SLUICE_PART_SHARED];

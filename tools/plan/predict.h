@@ -17,6 +17,7 @@ struct sl_case {
     const struct sl_sizes *sizes;
     const struct sl_machine *machine; /* every rate known; drive_uring may be 0 */
     struct sl_session_size session;
+    bool mtp;        /* with the MTP layer in memory */
     uint64_t memory; /* bytes that may be used in all */
     size_t chunk;    /* most tokens in one pass */
     unsigned drives; /* equal ones */
@@ -28,8 +29,8 @@ struct sl_case {
 struct sl_memory_plan {
     uint64_t resident; /* weights that every token needs */
     uint64_t kv, scratch;
-    uint64_t staging; /* blocks that experts pass through */
-    uint32_t moe_layers;
+    uint64_t staging;    /* blocks that experts pass through */
+    uint32_t moe_layers; /* with the MTP layer, if that is in memory */
     uint32_t slots;      /* experts held per MoE layer */
     uint64_t slot_bytes; /* of all layers */
     double share;        /* of the experts that slots hold; 1 when there are none */

@@ -32,11 +32,11 @@ static json_t *sizes_json(const struct sl_sizes *s)
 static json_t *memory_json(const struct sl_forecast *f)
 {
     const struct sl_memory_plan *p = &f->memory;
-    return json_pack("{s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:i, s:f}", "budget",
+    return json_pack("{s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:i, s:f, s:i, s:b}", "budget",
                      whole(f->wish.memory), "fits", (int)p->fits, "need", whole(p->need),
                      "resident", whole(p->resident), "kv", whole(p->kv), "scratch",
                      whole(p->scratch), "experts", whole(p->slot_bytes), "slots", (int)p->slots,
-                     "share", p->share);
+                     "share", p->share, "sessions", (int)f->session.sessions, "mtp", (int)f->mtp);
 }
 
 static json_t *speed_json(const struct sl_speed *s)

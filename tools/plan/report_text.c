@@ -48,8 +48,13 @@ static void print_memory(FILE *out, const struct sl_forecast *f)
 {
     const struct sl_memory_plan *p = &f->memory;
     fprintf(out, "  memory     %s may be used\n", sl_human_bytes(f->wish.memory).text);
-    fprintf(out, "    %10s  weights that every token needs\n", sl_human_bytes(p->resident).text);
-    fprintf(out, "    %10s  KV cache of %zu tokens\n", sl_human_bytes(p->kv).text, f->wish.context);
+    fprintf(out, "    %10s  weights that every token needs%s\n", sl_human_bytes(p->resident).text,
+            f->mtp ? ", and the MTP layer's" : "");
+    fprintf(out, "    %10s  KV cache%s of ", sl_human_bytes(p->kv).text,
+            f->session.sessions > 1 ? "s" : "");
+    if (f->session.sessions > 1)
+        fprintf(out, "%u sessions of ", f->session.sessions);
+    fprintf(out, "%zu tokens\n", f->wish.context);
     fprintf(out, "    %10s  scratch, chunks of %zu tokens\n", sl_human_bytes(p->scratch).text,
             f->wish.chunk);
     if (p->staging)

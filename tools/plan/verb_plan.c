@@ -18,8 +18,9 @@ struct plan_options {
     const char *model, *like, *layers;
     int profile;
     uint64_t memory, context;
-    size_t chunk;
+    size_t chunk, sessions;
     enum sluice_multiplier multiplier;
+    enum sluice_drafting mtp;
     struct sl_prices prices;
     double hits; /* percent */
     bool json;
@@ -46,6 +47,13 @@ static const struct sl_option rows[] = {
     {.name = "chunk", SL_FIELD(SL_COUNT, struct plan_options, chunk), .value = "N",
      .fallback = "512", .low = 1, .high = 1048576,
      .help = "Most prompt tokens computed in one pass", .group = "Task"},
+    {.name = "sessions", SL_FIELD(SL_COUNT, struct plan_options, sessions), .value = "N",
+     .fallback = "1", .low = 1, .high = 65536,
+     .help = "Sessions to make room for, each with its own context", .group = "Task"},
+    {.name = "mtp", SL_FIELD(SL_ENUM, struct plan_options, mtp), .fallback = "auto",
+     .names = sl_mtp_names,
+     .help = "Make room for the MTP layer, which drafts; auto: if everything fits with it, as "
+             "`run` does", .group = "Task"},
     SL_MULTIPLIER_ROW(struct plan_options, multiplier),
     {.name = "memory", SL_FIELD(SL_SIZE, struct plan_options, memory), .value = "SIZE",
      .help = "Memory that may be used; default: what is available, less the larger of 4 GiB and a "
@@ -135,7 +143,9 @@ static int open_plan(struct plan *p, const struct plan_options *o, struct sluice
         .memory = o->memory,
         .context = o->context ? o->context : smaller(DEFAULT_CONTEXT, p->config.context),
         .chunk = o->chunk,
+        .sessions = (unsigned)o->sessions,
         .multiplier = o->multiplier,
+        .mtp = o->mtp,
         .drives = 1,
         .hits = o->hits / 100,
         .prices = o->prices,

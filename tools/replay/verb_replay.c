@@ -141,6 +141,7 @@ static int ask_plan(struct sl_replay_report *r, const struct model *m,
                    : m->config.context < DEFAULT_CONTEXT ? m->config.context
                                                          : DEFAULT_CONTEXT,
         .chunk = 512,
+        .mtp = SLUICE_DRAFTING_OFF,
         .drives = 1,
     };
     int status = sl_forecast(&f, &wish, err);

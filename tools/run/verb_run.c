@@ -35,8 +35,6 @@ struct run_options {
     bool json;
 };
 
-static const char *const mtp_names[] = {"auto", "on", "off", NULL}; /* enum sluice_drafting */
-
 /* clang-format off */
 static const struct sl_option rows[] = {
     {.name = "prompt", .letter = 'p', SL_FIELD(SL_STRING, struct run_options, prompt),
@@ -54,7 +52,7 @@ static const struct sl_option rows[] = {
     {.name = "seed", .letter = 's', SL_FIELD(SL_COUNT, struct run_options, seed), .value = "N",
      .fallback = "0", .help = "The same seed gives the same answer", .group = "Sampling"},
     {.name = "mtp", SL_FIELD(SL_ENUM, struct run_options, engine.drafting), .fallback = "auto",
-     .names = mtp_names,
+     .names = sl_mtp_names,
      .help = "Drafts by the model's MTP layer, which change no token; auto: while they pay, where "
              "everything fits into memory; on: always", .group = "Sampling"},
     {.name = "json", SL_FIELD(SL_FLAG, struct run_options, json),
@@ -263,12 +261,11 @@ static int print_end(struct answer *a, struct sluice_err *err)
 /* ---- from options to the end ---------------------------------------------------------------- */
 
 /* A trace has each position once, and a session that was saved without MTP goes on without. */
-static bool wants_mtp(const struct answer *a, size_t tokens)
+static enum sluice_drafting wanted_mtp(const struct answer *a)
 {
-    const struct sl_engine_options *o = &a->options->engine;
+    enum sluice_drafting wanted = a->options->engine.drafting;
     bool possible = !a->options->trace && (a->saved.tokens == 0 || a->saved.mtp);
-    return o->drafting == SLUICE_DRAFTING_ON ||
-           (o->drafting == SLUICE_DRAFTING_AUTO && possible && sl_mtp_fits(o, tokens));
+    return wanted == SLUICE_DRAFTING_AUTO && !possible ? SLUICE_DRAFTING_OFF : wanted;
 }
 
 /* The engine, with memory for a session of TOKENS, and the prompt's tokens. */
@@ -276,7 +273,7 @@ static int open_engine(struct answer *a, const char *text, size_t len, size_t to
                        struct sluice_err *err)
 {
     const struct sl_engine_options *o = &a->options->engine;
-    int status = sl_open_engine(&a->engine, o, wants_mtp(a, tokens), tokens, err);
+    int status = sl_open_engine(&a->engine, o, wanted_mtp(a), tokens, err);
     if (status < 0)
         return status;
     int64_t n = sluice_tokenize(a->engine, text, len, SLUICE_ADD_BOS, &a->prompt, err);
