@@ -92,7 +92,7 @@ EXTRA_PROGRAMS += tests/bench/session_rate
 CLEANFILES += tests/bench/session_rate
 tests_bench_session_rate_SOURCES = tests/bench/session_rate.c
 tests_bench_session_rate_CPPFLAGS = $(AM_CPPFLAGS) $(PCRE2_CFLAGS) $(XXHASH_CFLAGS)
-tests_bench_session_rate_LDADD = libruntime.la $(JANSSON_LIBS) $(XXHASH_LIBS) -lm
+tests_bench_session_rate_LDADD = libtools.la libruntime.la $(JANSSON_LIBS) $(XXHASH_LIBS) -lm
 
 # Run by hand, built by check-long: what bit-equality costs.  Without AVX-512 VNNI it says so.
 EXTRA_PROGRAMS += tests/bench/equality/equality

@@ -18,7 +18,7 @@
 #include "runtime/base/thread.h"
 #include "runtime/session/snapshot.h"
 
-enum { THREADS = 8, PAGE = SL_SNAPSHOT_PAGE };
+enum { THREADS = 16, PAGE = SL_SNAPSHOT_PAGE };
 
 /* ---- where the data are --------------------------------------------------------------------- */
 
