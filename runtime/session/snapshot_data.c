@@ -18,7 +18,10 @@
 #include "runtime/base/thread.h"
 #include "runtime/session/snapshot.h"
 
-enum { THREADS = 16, PAGE = SL_SNAPSHOT_PAGE };
+enum {
+    THREADS = 16, /* they wait for the drive nearly all the time (docs/long-context.md) */
+    PAGE = SL_SNAPSHOT_PAGE,
+};
 
 /* ---- where the data are --------------------------------------------------------------------- */
 

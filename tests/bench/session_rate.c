@@ -24,17 +24,18 @@ enum {
     ROUNDS_MAX = 64,
     PIECE = 4 << 20,
     IN_FLIGHT = 16,
-    SETTLE = 4, /* seconds, after which a host has taken back what its guest gave free */
+    SETTLE = 4, /* seconds, after which a host has taken back the memory its guest has free */
 };
 
+/* Cold memory: the host must give it first; warm: the guest had it in use a moment ago. */
 enum rate {
     DRIVE_READS,
     DRIVE_WRITES,
     SAVED,
     SAVED_OVER,
     RESTORED,
-    RESTORED_GIVEN,
-    RESTORED_NEW,
+    RESTORED_WARM,
+    RESTORED_COLD,
     TOUCHED,
     TAKEN_NEW,
     TAKEN,
@@ -47,8 +48,8 @@ static const char *const names[RATES] = {
     [SAVED] = "saved",
     [SAVED_OVER] = "saved over an old file",
     [RESTORED] = "restored, in use",
-    [RESTORED_GIVEN] = "restored, new session",
-    [RESTORED_NEW] = "the same, cold memory",
+    [RESTORED_WARM] = "restored, new, warm memory",
+    [RESTORED_COLD] = "restored, new, cold memory",
     [TOUCHED] = "cold memory, set",
     [TAKEN_NEW] = "taken over, new",
     [TAKEN] = "taken over",
@@ -68,7 +69,7 @@ struct bench {
 static void tell(struct bench *b, enum rate rate, double bytes_per_second)
 {
     b->rates[rate][b->round] = bytes_per_second * 1e-9;
-    printf("%-22s %6.2f GB/s\n", names[rate], bytes_per_second * 1e-9);
+    printf("%-26s %6.2f GB/s\n", names[rate], bytes_per_second * 1e-9);
     fflush(stdout);
 }
 
@@ -236,10 +237,10 @@ static int run_round(struct bench *b, struct sluice_err *err)
     if (status == 0)
         status = touch(b, err);
     if (status == 0)
-        status = restore_new(b, RESTORED_GIVEN, err);
+        status = restore_new(b, RESTORED_WARM, err);
     sleep(SETTLE);
     if (status == 0)
-        status = restore_new(b, RESTORED_NEW, err);
+        status = restore_new(b, RESTORED_COLD, err);
     return status < 0 ? status : take(b, err);
 }
 
@@ -257,12 +258,12 @@ static void summarize(struct bench *b)
     for (int rate = 0; rate < RATES; rate++)
         for (size_t i = 0; i < n; i++)
             ratios[rate][i] = 100 * b->rates[rate][i] / b->rates[DRIVE_READS][i];
-    printf("\n%-22s %8s %8s %8s  %s\n", "GB/s", "median", "least", "most", "of the drive's reads");
+    printf("\n%-26s %8s %8s %8s  %s\n", "GB/s", "median", "least", "most", "of the drive's reads");
     for (int rate = 0; rate < RATES; rate++) {
         double *list = b->rates[rate], *share = ratios[rate];
         qsort(list, n, sizeof *list, compare);
         qsort(share, n, sizeof *share, compare);
-        printf("%-22s %8.2f %8.2f %8.2f  %.0f %% (%.0f to %.0f)\n", names[rate], list[n / 2],
+        printf("%-26s %8.2f %8.2f %8.2f  %.0f %% (%.0f to %.0f)\n", names[rate], list[n / 2],
                list[0], list[n - 1], share[n / 2], share[0], share[n - 1]);
     }
 }
