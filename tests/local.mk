@@ -33,8 +33,9 @@ long_tests = $(fault_scripts) $(fault_programs)
 EXTRA_DIST += tests/bench/plan_vs_bench.sh tests/bench/make_trace.py tests/qemu/x86.sh tests/qemu/aarch64.sh \
     tests/cli/common.sh tests/fault/private_mounts.sh tests/cli/example.c tests/random.h
 # Run by hand: llama.cpp and Sluice side by side.
-EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/llama.py tests/peer/make_gguf.py \
-    tests/peer/llama_bench.c tests/bench/stream/README.md tests/bench/stream/shares \
+EXTRA_DIST += tests/peer/README.md tests/peer/run tests/peer/llama.py tests/peer/machine.py \
+    tests/peer/make_gguf.py tests/bench/long/README.md tests/bench/long/reach tests/peer/llama_bench.c \
+    tests/bench/stream/README.md tests/bench/stream/shares \
     tests/bench/stream/confined.py tests/bench/stream/routes.awk
 
 TEST_EXTENSIONS = .sh

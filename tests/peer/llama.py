@@ -97,21 +97,29 @@ class Llama:
 
 # ---- models ----------------------------------------------------------------------------------
 
+def shapes(args):
+    return f"{args.like}-{args.layers}-{args.experts}-{args.vocab}"
+
+
+def make_container(args, cache):
+    """A container's path."""
+    ours = cache / f"{shapes(args)}-{args.profile}"
+    subprocess.run(
+        [args.sluice, "synth", ours, "--like", args.like, "--layers", args.layers, "--experts",
+         str(args.experts), "--vocab", str(args.vocab), "--profile", args.profile],
+        check=True, stdout=sys.stderr)
+    return ours
+
+
 def make_models(args, cache):
     """A GGUF and a container of the same shapes: path, path, tensors of the first."""
     arch = {"v3": "deepseek2", "v3.2": "deepseek32"}[args.like]
     dense, moe = (int(n) for n in args.layers.split("+"))
     table = gguf.tensors(arch, dense, moe, args.experts, args.vocab, args.expert_type, OTHER_TYPE)
-    name = f"{args.like}-{dense}+{moe}-{args.experts}-{args.vocab}"
-    theirs = cache / f"{name}-{args.expert_type}.gguf"
-    ours = cache / f"{name}-{args.profile}"
+    theirs = cache / f"{shapes(args)}-{args.expert_type}.gguf"
     if not theirs.exists():
         say(f"making {theirs}")
         part = theirs.with_suffix(".part")
         gguf.write(part, arch, dense, moe, args.experts, args.vocab, table)
         part.rename(theirs)
-    subprocess.run(
-        [args.sluice, "synth", ours, "--like", args.like, "--layers", args.layers, "--experts",
-         str(args.experts), "--vocab", str(args.vocab), "--profile", args.profile],
-        check=True, stdout=sys.stderr)
-    return theirs, ours, table
+    return theirs, make_container(args, cache), table

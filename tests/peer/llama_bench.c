@@ -2,10 +2,12 @@
 /* Times llama.cpp through its public C API, on behalf of `run` (README.md).  It loads the model
  * once and does what lines on stdin say, so that another program can be timed between them:
  *
- *   fill N   N tokens in the cache, the depth of what follows: computed, and kept in a file beside
+ *   fill N   N tokens in the caches, the depth of what follows: computed, and kept in a file beside
  *            the model for the next time
+ *   seed N   the same, but only the first are computed: rows of the others are noise like theirs
  *   pp N     a prompt of N tokens behind them
  *   tg N     N tokens, one after another, behind them
+ *   core N   the same, and the seconds are those of the attention core alone
  *
  * It answers each with the seconds that took.  The first line it writes is llama.cpp's version. */
 #include <stdbool.h>
@@ -18,6 +20,8 @@
 #include "ggml-backend.h"
 #include "llama.h"
 
+enum { SEED = 256 }; /* tokens computed for rows to be like */
+
 struct bench {
     struct llama_model *model;
     struct llama_context *context;
@@ -25,6 +29,8 @@ struct bench {
     const char *path;
     bool flash;
     int ubatch, vocab, depth;
+    bool watching;      /* each operation is computed by itself */
+    double began, core; /* an operation; seconds of all those of the core */
 };
 
 static double now(void)
@@ -41,6 +47,41 @@ static void log_errors(enum ggml_log_level level, const char *text, void *user)
         fputs(text, stderr);
 }
 
+/* ---- the attention core --------------------------------------------------------------------- */
+
+/* Scoring, choosing, the choice as a mask, and attention with it; projections are not. */
+static bool in_core(const struct ggml_tensor *t)
+{
+    switch (t->op) {
+    case GGML_OP_LIGHTNING_INDEXER:
+    case GGML_OP_TOP_K:
+    case GGML_OP_FILL:
+    case GGML_OP_FLASH_ATTN_EXT:
+        return true;
+    case GGML_OP_SET_ROWS: /* of the mask; other rows are cached ones */
+        return t->ne[0] == 1;
+    case GGML_OP_ADD: /* to the mask: nothing else is F16 */
+        return t->type == GGML_TYPE_F16;
+    case GGML_OP_CONT:
+        return strncmp(t->name, "top_k", 5) == 0;
+    default:
+        return false;
+    }
+}
+
+/* llama.cpp's eval callback: before an operation (ASK), and after it if that returned true. */
+static bool watch(struct ggml_tensor *t, bool ask, void *user)
+{
+    struct bench *b = user;
+    if (ask)
+        b->began = now();
+    else if (in_core(t))
+        b->core += now() - b->began;
+    return b->watching || !ask;
+}
+
+/* ---- the model ------------------------------------------------------------------------------ */
+
 static bool load(struct bench *b, const char *path, int threads, int context, int ubatch,
                  bool flash, bool repack)
 {
@@ -51,6 +92,8 @@ static bool load(struct bench *b, const char *path, int threads, int context, in
     params.n_ctx = (uint32_t)context;
     params.n_batch = params.n_ubatch = (uint32_t)ubatch;
     params.n_threads = params.n_threads_batch = threads;
+    params.cb_eval = watch;
+    params.cb_eval_user_data = b;
     params.flash_attn_type = flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     if (!(b->model = llama_model_load_from_file(path, model)) ||
         !(b->context = llama_init_from_model(b->model, params)))
@@ -103,14 +146,110 @@ static bool fill(struct bench *b, int n)
            llama_state_seq_save_file(b->context, file, 0, NULL, 0) > 0;
 }
 
+/* ---- rows of noise -------------------------------------------------------------------------- */
+
+/* The state of a sequence, from one of CELLS cells to one of N.  llama.cpp's source says what there
+ * is, in order: magic, sequence; of latents and of index keys: streams, cells; position, 1 and
+ * sequence of each cell; transposed, layers; of each layer type, bytes of a row, and the rows. */
+struct widening {
+    const uint8_t *from, *end;
+    uint8_t *to;
+    uint32_t cells, n;
+};
+
+/* The next value of SIZE bytes, which may be written as well. */
+static uint64_t take(struct widening *w, size_t size, bool copied)
+{
+    uint64_t value = 0;
+    if (size > (size_t)(w->end - w->from))
+        return 0;
+    memcpy(&value, w->from, size);
+    if (copied)
+        memcpy(w->to, w->from, size);
+    w->from += size;
+    w->to += copied ? size : 0;
+    return value;
+}
+
+static void put(struct widening *w, uint32_t value)
+{
+    memcpy(w->to, &value, sizeof value);
+    w->to += sizeof value;
+}
+
+/* Each value is that of some row at the same place, so that rows have the usual size and are not
+ * alike. */
+static bool widen_rows(struct widening *w, size_t row)
+{
+    size_t values = row / sizeof(ggml_fp16_t);
+    if (w->cells * row > (size_t)(w->end - w->from))
+        return false;
+    for (size_t i = 0; i < w->n; i++, w->to += row)
+        for (size_t j = 0; j < values; j++) {
+            size_t other = (size_t)rand() % w->cells;
+            memcpy(w->to + j * sizeof(ggml_fp16_t), w->from + other * row + j * sizeof(ggml_fp16_t),
+                   sizeof(ggml_fp16_t));
+        }
+    w->from += w->cells * row;
+    return true;
+}
+
+static bool widen_cache(struct widening *w)
+{
+    take(w, 4, true);
+    if (take(w, 4, false) != w->cells)
+        return false;
+    put(w, w->n);
+    for (uint32_t i = 0; i < 3 * w->cells; i++)
+        take(w, 4, false);
+    for (uint32_t i = 0; i < w->n; i++) {
+        put(w, i);
+        put(w, 1);
+        put(w, 0);
+    }
+    take(w, 4, true);
+    bool good = true;
+    for (uint64_t layers = take(w, 4, true); good && layers > 0; layers--)
+        good = take(w, 4, true) == GGML_TYPE_F16 && widen_rows(w, take(w, 8, true));
+    return good;
+}
+
+/* The caches' N rows from those that are there; true when llama.cpp takes them. */
+static bool widen(struct bench *b, int n)
+{
+    size_t size = llama_state_seq_get_size(b->context, 0);
+    uint8_t *from = malloc(size), *to = malloc(size / SEED * (size_t)n + size);
+    bool good = from && to && llama_state_seq_get_data(b->context, from, size, 0) == size;
+    struct widening w = {from, from + size, to, SEED, (uint32_t)n};
+    if (good) {
+        take(&w, 8, true);
+        good = widen_cache(&w) && widen_cache(&w) && w.from == w.end &&
+               llama_state_seq_set_data(b->context, to, (size_t)(w.to - to), 0) > 0;
+    }
+    free(from);
+    free(to);
+    return good;
+}
+
+static bool seed(struct bench *b, int n)
+{
+    b->depth = n;
+    return n == 0 || (compute(b, 0, SEED, b->ubatch) && widen(b, n));
+}
+
+/* ---- commands ------------------------------------------------------------------------------- */
+
 /* One line of stdin; *SECONDS is what the work took. */
 static bool obey(struct bench *b, const char *what, int n, double *seconds)
 {
-    bool filling = strcmp(what, "fill") == 0, decode = strcmp(what, "tg") == 0;
+    bool seeding = strcmp(what, "seed") == 0, filling = seeding || strcmp(what, "fill") == 0;
+    int step = strcmp(what, "pp") == 0 ? b->ubatch : 1;
+    b->watching = strcmp(what, "core") == 0;
+    b->core = 0;
     llama_memory_seq_rm(llama_get_memory(b->context), 0, filling ? 0 : b->depth, -1);
     double start = now();
-    bool good = filling ? fill(b, n) : compute(b, b->depth, n, decode ? 1 : b->ubatch);
-    *seconds = now() - start;
+    bool good = seeding ? seed(b, n) : filling ? fill(b, n) : compute(b, b->depth, n, step);
+    *seconds = b->watching ? b->core : now() - start;
     int last = llama_memory_seq_pos_max(llama_get_memory(b->context), 0);
     return good && last == (filling ? n : b->depth + n) - 1;
 }
