@@ -11,5 +11,5 @@ run() { # SHIFT TESTS…
         "${top_builddir:-build}/tests/model/test_$test"
     done
 }
-run 4 golden prefix sizes
+run 4 golden prefix sizes batch
 run 6 draft snapshot_damage
