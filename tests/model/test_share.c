@@ -258,6 +258,32 @@ static void test_rewriting(void **unused)
     check_rewriting("demo", true, (struct sluice_session_opts){0}, 50);
 }
 
+/* A session that goes back to the end of a shared block, is stopped there, and steps: with MTP it
+ * computes the last token of that block once more. */
+static void test_stopped(void **unused)
+{
+    (void)unused;
+    for (int mtp = 0; mtp < 2; mtp++) {
+        struct scene c;
+        struct sluice_err err = {0};
+        int32_t text[CONTEXT], other[CONTEXT];
+        size_t back = 3 * BLOCK;
+        scene_open(&c, "tiny-v32", mtp, (struct sluice_session_opts){0});
+        make_text(&c, 0, 0, text, CONTEXT);
+        make_text(&c, 1, back + (size_t)mtp, other, CONTEXT);
+        sync_to(c.s[0], text, N);
+        sync_to(c.s[1], text, N);
+        sluice_session_cancel(c.s[1]);
+        assert_int_equal(sluice_session_sync(c.s[1], other, N, NULL, &err), SLUICE_ECANCELLED);
+        assert_int_equal(c.s[1]->length, back);
+        step(c.s[1], other[back + 1]);
+        expect_order(&c);
+        expect_right(&c, c.s[1]);
+        expect_right(&c, c.s[0]);
+        scene_close(&c);
+    }
+}
+
 /* One has it from another, and a third from that one; they close in every order. */
 static void test_chain(void **unused)
 {
@@ -509,10 +535,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory),    cmocka_unit_test(test_parting),
-        cmocka_unit_test(test_rewriting), cmocka_unit_test(test_chain),
-        cmocka_unit_test(test_contexts),  cmocka_unit_test(test_batch),
-        cmocka_unit_test(test_files),     cmocka_unit_test(test_anything),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_rewriting), cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_chain),     cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_batch),     cmocka_unit_test(test_files),
+        cmocka_unit_test(test_anything),  cmocka_unit_test(test_sizes),
     };
     return cmocka_run_group_tests_name("share", tests, make_all, remove_root);
 }
