@@ -9,6 +9,7 @@
 #include "runtime/text/text.h"
 
 struct sl_workbench;
+struct sl_block;
 
 struct sluice_engine {
     struct sl_weights *weights;
@@ -20,6 +21,7 @@ struct sluice_engine {
     uint64_t session_bytes;       /* of open sessions and their scratch */
     sluice_session *sessions;     /* the open ones, in a list */
     struct sl_workbench *benches; /* that have sessions */
+    struct sl_block *spare;       /* that no session uses at the moment */
     char dir[SL_PATH_MAX];
 };
 

@@ -281,8 +281,9 @@ struct sluice_session_opts {
 /*
  * Reserves all memory the session will ever need; pages of the caches come into use with the tokens
  * that fill them.  Sessions of an engine share scratch: a further one takes little beside its
- * caches.  OPTS may be NULL.  SLUICE_ENOMEM when the engine's limit has no room for it beside
- * weights, experts and open sessions: an engine is opened for the sessions it is to have.
+ * caches.  These count in full, also while sessions share what is in them.  OPTS may be NULL.
+ * SLUICE_ENOMEM when the engine's limit has no room for it beside weights, experts and open
+ * sessions: an engine is opened for the sessions it is to have.
  */
 SLUICE_API int sluice_session_open(sluice_session **session, sluice_engine *engine,
                                    const struct sluice_session_opts *opts, struct sluice_err *err);
@@ -308,9 +309,11 @@ struct sluice_sync_callbacks {
  * when its logits are not at hand.  n ≥ 1.
  *
  * If another session of the engine with the same types of caches, selection and multiplier holds
- * more of the prefix, its rows are copied instead of computed, to the same bits; not if a callback
- * wants logits, for which all new tokens are computed, and not from or to a session that is
- * `alone`, was filled with noise, or had an observer of routes.
+ * more of the prefix, its rows are taken over instead of computed, to the same bits: blocks of
+ * 1,024 tokens become the same memory for both, the rest is copied.  A session that goes back into
+ * such a block, or is closed, changes nothing for the others.  Nothing is taken over if a callback
+ * wants logits, for which all new tokens are computed, and from or to a session that is `alone`,
+ * was filled with noise, or had an observer of routes.
  */
 SLUICE_API int sluice_session_sync(sluice_session *session, const int32_t *tokens, size_t n,
                                    const struct sluice_sync_callbacks *callbacks,
@@ -488,7 +491,7 @@ struct sluice_stats {
     int drafting;
     double draft_seconds[2];
     double draft_experts[2];
-    uint64_t kv_bytes;       /* memory of this session's caches */
+    uint64_t kv_bytes;       /* memory of this session's caches, also what it shares */
     uint64_t sparse_queries; /* (layer, query) pairs that attended to selected keys only */
     double part_seconds[SLUICE_PARTS];
     /* Bytes of weights and cache rows that the work went over, each once per chunk of tokens. */

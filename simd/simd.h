@@ -162,20 +162,51 @@ enum {
     SL_COLUMN_MAX = 64,    /* and parts of a value: for sl_attend_scratch() */
 };
 
+/* Consecutive rows of a cache. */
+struct sl_kv_block {
+    uint8_t *latent, *tail;
+};
+
+enum { SL_ONE_BLOCK = 63 }; /* a `shift`: all rows are in block 0 */
+
 /*
- * One layer's cache as the kernels see it.  Row s of `latent` is latent_dim codes, rows being
- * latent_stride bytes apart; row s of `tail` is the scales float[ceil(latent_dim/128)] (INT8
- * only) and then the rope part (BF16; F32 in an F32 cache), rows tail_stride bytes apart.
+ * One layer's cache as the kernels see it, in blocks of 2^shift rows: row s is row s mod 2^shift of
+ * block s >> shift.  A row of `latent` is latent_dim codes, rows being latent_stride bytes apart; a
+ * row of `tail` is the scales float[ceil(latent_dim/128)] (INT8 only) and then the rope part (BF16;
+ * F32 in an F32 cache), rows tail_stride bytes apart.
  */
 struct sl_kv {
     enum sl_cache type;
     uint32_t latent_dim;
     uint32_t rope_dim;
-    uint8_t *latent;
-    uint8_t *tail;
+    uint32_t shift;
+    struct sl_kv_block *block;
     size_t latent_stride;
     size_t tail_stride;
 };
+
+/* The place of row S in its block. */
+static inline size_t sl_kv_row(const struct sl_kv *kv, size_t s)
+{
+    return s & (((size_t)1 << kv->shift) - 1);
+}
+
+/* How many of the N rows from S on are in its block. */
+static inline size_t sl_kv_beside(const struct sl_kv *kv, size_t s, size_t n)
+{
+    size_t left = ((size_t)1 << kv->shift) - sl_kv_row(kv, s);
+    return n < left ? n : left;
+}
+
+static inline uint8_t *sl_kv_latent(const struct sl_kv *kv, size_t s)
+{
+    return kv->block[s >> kv->shift].latent + sl_kv_row(kv, s) * kv->latent_stride;
+}
+
+static inline uint8_t *sl_kv_tail(const struct sl_kv *kv, size_t s)
+{
+    return kv->block[s >> kv->shift].tail + sl_kv_row(kv, s) * kv->tail_stride;
+}
 
 static inline size_t sl_latent_groups(size_t latent_dim)
 {

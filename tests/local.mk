@@ -20,7 +20,7 @@ model_tests = tests/model/test_golden tests/model/test_same_bits tests/model/tes
     tests/model/test_synth tests/model/test_sizes tests/model/test_evaluate \
     tests/model/test_dense tests/model/test_memory tests/model/test_batch \
     tests/model/test_snapshot tests/model/test_snapshot_damage tests/model/test_prefix \
-    tests/model/test_draft tests/model/test_mtp_rest
+    tests/model/test_share tests/model/test_draft tests/model/test_mtp_rest
 cli_tests = tests/cli/verbs.sh tests/cli/bad_input.sh tests/cli/install.sh \
     tests/cli/conversion.sh tests/cli/evaluate.sh tests/cli/bench.sh tests/cli/plan.sh \
     tests/cli/kernels.sh tests/cli/synth.sh tests/cli/doctor.sh tests/cli/dense.sh tests/cli/same_logits.sh \
@@ -116,7 +116,8 @@ endif
 
 # Unit and model tests are written with cmocka.
 if HAVE_CMOCKA
-TESTS += $(unit_tests) $(model_tests) $(fault_programs)
+TESTS += $(unit_tests) $(model_tests) tests/model/small_blocks.sh $(fault_programs)
+dist_check_SCRIPTS += tests/model/small_blocks.sh
 check_PROGRAMS += $(unit_tests) $(model_tests) $(fault_programs)
 else
 check-local:
@@ -295,6 +296,9 @@ tests_model_test_snapshot_LDADD = $(model_libs)
 tests_model_test_prefix_SOURCES = tests/model/test_prefix.c $(model_harness) $(scratch)
 tests_model_test_prefix_CPPFLAGS = $(cmocka_cppflags)
 tests_model_test_prefix_LDADD = $(model_libs)
+tests_model_test_share_SOURCES = tests/model/test_share.c $(model_harness) $(scratch)
+tests_model_test_share_CPPFLAGS = $(cmocka_cppflags)
+tests_model_test_share_LDADD = $(model_libs)
 tests_model_test_snapshot_damage_SOURCES = tests/model/test_snapshot_damage.c $(model_harness) \
     $(scratch)
 tests_model_test_snapshot_damage_CPPFLAGS = $(cmocka_cppflags)

@@ -17,15 +17,52 @@ struct sl_cache_types {
     enum sl_cache index; /* 0: no selection, every key is attended to */
 };
 
-/* One layer's caches for CAPACITY tokens: latent rows, and index keys where keys are selected. */
+/* One layer's caches: latent rows, and index keys where keys are selected; both in blocks of
+ * 2^kv.shift tokens, a multiple of SL_KEY_PANEL. */
 struct sl_layer_cache {
     struct sl_kv kv;
-    uint8_t *keys; /* [ceil(capacity/16)] key panels */
+    uint8_t **keys;     /* [blocks]: key panels of each; NULL: no keys are selected */
+    size_t panel_bytes; /* 0: likewise */
 };
 
-/* Takes the memory of one layer's caches from ARENA. */
+/* What a block has of one layer. */
+struct sl_cache_rows {
+    struct sl_kv_block kv;
+    uint8_t *keys; /* or NULL */
+};
+
+/* Takes the tables of one layer's caches of BLOCKS blocks of 2^SHIFT rows from ARENA; */
+void sl_cache_take_table(struct sl_layer_cache *cache, struct sl_arena *arena,
+                         const struct sl_config *c, struct sl_cache_types types, uint32_t shift,
+                         size_t blocks);
+
+/* then the memory of N rows of a block. */
+struct sl_cache_rows sl_cache_take_rows(const struct sl_layer_cache *cache, struct sl_arena *arena,
+                                        size_t n);
+
+/* All of a cache for CAPACITY tokens, in one block. */
 void sl_cache_take(struct sl_layer_cache *cache, struct sl_arena *arena, const struct sl_config *c,
                    struct sl_cache_types types, size_t capacity);
+
+static inline struct sl_cache_rows sl_cache_rows(const struct sl_layer_cache *cache, size_t block)
+{
+    return (struct sl_cache_rows){cache->kv.block[block], cache->keys ? cache->keys[block] : NULL};
+}
+
+static inline void sl_cache_set_rows(struct sl_layer_cache *cache, size_t block,
+                                     struct sl_cache_rows rows)
+{
+    cache->kv.block[block] = rows.kv;
+    if (cache->keys)
+        cache->keys[block] = rows.keys;
+}
+
+/* The panel of key S. */
+static inline uint8_t *sl_cache_panel(const struct sl_layer_cache *cache, size_t s)
+{
+    return cache->keys[s >> cache->kv.shift] +
+           sl_kv_row(&cache->kv, s) / SL_KEY_PANEL * cache->panel_bytes;
+}
 
 /* ---- hooks ---------------------------------------------------------------------------------- */
 

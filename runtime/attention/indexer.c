@@ -34,7 +34,9 @@ void sl_index_put_key(const struct sl_attention_call *call, size_t t)
     a->compute->ops->layernorm(key, call->w->vector[SL_INDEX_K_NORM],
                                call->w->vector[SL_INDEX_K_BIAS], SL_INDEX_NORM_EPS, dim, key);
     transform(a, t, key);
-    a->compute->ops->index_store(a->types.index, key, dim, place.cache->keys, place.position);
+    a->compute->ops->index_store(a->types.index, key, dim,
+                                 sl_cache_panel(place.cache, place.position),
+                                 place.position % SL_KEY_PANEL);
 }
 
 /* Rotates token T's index queries and folds every constant into its head weights. */
@@ -68,7 +70,7 @@ static void score_keys(const struct sl_query_tile *tile, size_t i, size_t s0, si
     const struct sl_attention *a = tile->call->a;
     const struct sl_config *c = a->config;
     size_t t = tile->token[i], item = s0 / SL_ITEM_KEYS;
-    const uint8_t *keys = sl_place_of(&tile->call->places, t).cache->keys;
+    const struct sl_layer_cache *cache = sl_place_of(&tile->call->places, t).cache;
     float *score = a->choice.score + i * a->choice.stride;
     const struct sl_index_query query = {
         .q = a->index_q_codes + t * c->index_heads * c->index_dim,
@@ -77,7 +79,11 @@ static void score_keys(const struct sl_query_tile *tile, size_t i, size_t s0, si
         .heads = c->index_heads,
         .dim = c->index_dim,
     };
-    a->compute->ops->index_score(a->types.index, &query, keys, s0, s1, score);
+    for (size_t s = s0, n; s < s1; s += n) {
+        n = sl_kv_beside(&cache->kv, s, s1 - s);
+        a->compute->ops->index_score(a->types.index, &query, sl_cache_panel(cache, s), 0, n,
+                                     score + s);
+    }
     a->compute->ops->group_max(score + s0, s1 - s0, tile->groups,
                                a->choice.largest + i * a->choice.most_groups + item * tile->groups);
 }

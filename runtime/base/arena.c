@@ -36,6 +36,11 @@ int sl_arena_allocate(struct sl_arena *a, const char *what, struct sluice_err *e
     return 0;
 }
 
+void sl_arena_forget(struct sl_arena *a)
+{
+    madvise(a->base, a->size, MADV_DONTNEED);
+}
+
 void sl_arena_free(struct sl_arena *a)
 {
     if (a->base)

@@ -24,6 +24,8 @@ void *sl_arena_take(struct sl_arena *a, size_t count, size_t size);
 
 /* Ends the counting pass: allocates what was counted.  WHAT is for the message. */
 int sl_arena_allocate(struct sl_arena *a, const char *what, struct sluice_err *err);
+/* Gives back the pages that came into use: they are zeros again. */
+void sl_arena_forget(struct sl_arena *a);
 void sl_arena_free(struct sl_arena *a);
 
 #endif

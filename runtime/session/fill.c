@@ -63,8 +63,8 @@ static void fill_work(void *arg, size_t begin, size_t end, unsigned thread)
         if (!s->ws.attention.types.index)
             continue;
         noise(f, row, 2, c->index_dim, key);
-        s->ws.compute.ops->index_store(s->ws.attention.types.index, key, c->index_dim, cache->keys,
-                                       row);
+        s->ws.compute.ops->index_store(s->ws.attention.types.index, key, c->index_dim,
+                                       sl_cache_panel(cache, row), row % SL_KEY_PANEL);
     }
 }
 
@@ -87,12 +87,12 @@ int sluice_session_fill(sluice_session *s, const int32_t *tokens, size_t n, stru
     if (f && rows) {
         *f = (struct filling){.s = s, .rows = rows, .row_floats = row_floats};
         make_table(f->table);
+        sl_session_cut(s, 0);
         for (unsigned layer = 0; layer < s->n_layers; layer++)
             fill_layer(f, layer, n);
         memcpy(s->tokens, tokens, n * sizeof *tokens);
         s->length = n;
         s->alone = true; /* noise is for nobody else */
-        s->have_logits = false;
         if (s->has_mtp) {
             s->mtp_length = n - 1;
             memset(s->mtp_rows, 0, c->hidden * sizeof *s->mtp_rows);

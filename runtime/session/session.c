@@ -43,10 +43,7 @@ static void take_memory(sluice_session *s, struct opening *o)
         s->mtp_input = sl_arena_take(scratch, n * 2 * hidden, sizeof(float));
         sl_codes_take(&s->mtp_codes, scratch, n, 2 * hidden);
     }
-    size_t start = own->used;
-    for (uint32_t i = 0; i < s->n_layers; i++)
-        sl_cache_take(&s->caches[i], own, c, o->workspace.types, s->capacity);
-    s->stats.kv_bytes = own->used - start;
+    sl_blocks_take(s, own, o->workspace.types);
 }
 
 static int check_opts(const struct sluice_session_opts *opts, const struct sl_config *c,
@@ -146,7 +143,7 @@ static bool add_up(struct sl_session_size *size, const sluice_session *s,
 {
     size_t kv = s->stats.kv_bytes, n = sl_max(z->sessions, 1), caches, others, sum;
     if (s->arena.overflow || scratch->overflow || !sl_mul(kv, n, &caches) ||
-        !sl_mul(s->arena.used - kv, n, &others) || !sl_add(others, scratch->used, &sum))
+        !sl_mul(s->arena.used, n, &others) || !sl_add(others, scratch->used, &sum))
         return false;
     *size = (struct sl_session_size){
         .kv_bytes = caches,
@@ -182,26 +179,26 @@ int sl_session_measure(struct sl_session_size *size, const struct sl_sizing *siz
 static int ask_grant(const sluice_session *s, const struct sl_arena *scratch,
                      struct sluice_err *err)
 {
-    size_t size = s->arena.used;
+    size_t size, bench = sl_workbench_find(s->engine, scratch) ? 0 : scratch->used;
     if (s->arena.overflow || scratch->overflow)
         return 0; /* allocating says what is wrong */
-    if (!sl_workbench_find(s->engine, scratch) && !sl_add(size, scratch->used, &size))
+    if (!sl_add(s->arena.used, s->stats.kv_bytes, &size) || !sl_add(size, bench, &size))
         size = SIZE_MAX;
     return sl_engine_grant(s->engine, size, s->stats.kv_bytes, err);
 }
 
 static int allocate(sluice_session *s, struct opening *o, struct sluice_err *err)
 {
-    int status = sl_arena_allocate(&s->arena, "session (caches and tables)", err);
+    int status = sl_arena_allocate(&s->arena, "session (tokens and tables)", err);
     if (status < 0)
         return status;
-    s->engine->session_bytes += s->arena.size;
+    s->engine->session_bytes += s->arena.size + s->stats.kv_bytes;
     if ((status = sl_workbench_enter(&s->bench, s->engine, &o->scratch, err)) < 0)
         return status;
     o->scratch = s->bench->arena;
     o->scratch.used = 0;
     take_memory(s, o);
-    return 0;
+    return sl_blocks_open(s, err);
 }
 
 int sluice_session_open(sluice_session **session, sluice_engine *engine,
@@ -241,8 +238,9 @@ void sluice_session_close(sluice_session **session)
     sl_prefix_leave(s);
     sl_onednn_close(&s->multiplier);
     sl_workbench_leave(&s->bench, s->engine);
+    sl_blocks_close(s);
     if (s->arena.base)
-        s->engine->session_bytes -= s->arena.size;
+        s->engine->session_bytes -= s->arena.size + s->stats.kv_bytes;
     sl_arena_free(&s->arena);
     free(s->caches);
     free(s);
@@ -428,9 +426,7 @@ static size_t keep_prefix(sluice_session *s, const int32_t *tokens, size_t n)
         return n;
     if (same > 0 && (same == n || (s->has_mtp && same <= s->mtp_length)))
         same--;
-    s->length = same;
-    s->have_logits = false;
-    s->mtp_length = sl_min(s->mtp_length, same);
+    sl_session_cut(s, same);
     return same;
 }
 
@@ -439,6 +435,7 @@ int sl_session_mend(sluice_session *s, struct sluice_err *err)
     size_t n = s->length, last = n - 1;
     if (!s->has_mtp || n == 0 || s->mtp_length < n)
         return 0;
+    sl_blocks_own(s, last);
     s->length = s->mtp_length = last;
     int status = run_span(s, &(struct extension){last, n, NULL, 0}, last, 1, err);
     if (status < 0)

@@ -28,13 +28,16 @@ struct sl_drafts {
 /* s: scratch, which other sessions overwrite between two calls. */
 struct sluice_session {
     sluice_engine *engine;
-    struct sl_arena arena;      /* what lasts: caches, tokens, logits, tables */
+    struct sl_arena arena;      /* what lasts: tokens, logits, tables */
     struct sl_workbench *bench; /* the scratch */
     struct sl_workspace ws;
     struct sl_owner owner;            /* of its tokens, as layers see it */
     struct sl_multiplier *multiplier; /* NULL: the kernels only */
-    struct sl_layer_cache *caches;    /* [n_layers] */
-    uint32_t n_layers;                /* with the MTP layer, if that is loaded */
+    struct sl_layer_cache *caches;    /* [n_layers]; their rows are in */
+    struct sl_block **blocks;         /* [n_blocks]: of 2^block_shift tokens */
+    size_t n_blocks;
+    unsigned block_shift;
+    uint32_t n_layers; /* with the MTP layer, if that is loaded */
     bool has_mtp;
     size_t chunk;        /* most tokens that attention and networks meet at a time, */
     size_t span;         /* and that routed experts do */
@@ -99,6 +102,47 @@ struct sl_lap sl_span_lap(const sluice_session *s);
  * experts, which is done, with FIRST. */
 size_t sl_span_shorten(sluice_session *s, const struct sl_lap *start, const struct sl_lap *first,
                        size_t n);
+
+/* ---- blocks.c ------------------------------------------------------------------------------- */
+
+/* The rows of 2^block_shift consecutive tokens, one layer's behind the other's. */
+struct sl_block {
+    struct sl_arena memory;
+    unsigned sessions;     /* that use it */
+    struct sl_block *next; /* of the engine's spare ones */
+};
+
+/* What a session's block_shift will be.  Tests make blocks small: not below SL_KEY_PANEL. */
+extern unsigned sl_block_shift;
+
+/* Takes the tables of all layers' caches from ARENA, and counts kv_bytes. */
+void sl_blocks_take(sluice_session *s, struct sl_arena *arena, struct sl_cache_types types);
+
+/* Maps the blocks, once the arena is allocated; and lets go of them, however many there are. */
+int sl_blocks_open(sluice_session *s, struct sluice_err *err);
+void sl_blocks_close(sluice_session *s);
+
+/* The first N rows are about to be written. */
+void sl_blocks_advise(sluice_session *s, size_t n);
+
+/* Makes whole blocks of the first N rows the same memory as those of FROM.  Returns how many rows
+ * they have. */
+size_t sl_blocks_share(sluice_session *s, const sluice_session *from, size_t n);
+
+/* Copies a layer's rows [first, end). */
+void sl_blocks_copy(sluice_session *s, const sluice_session *from, uint32_t layer, size_t first,
+                    size_t end);
+
+/* No other session uses the blocks of rows from FIRST on, which may be written then: what the
+ * session holds of them is copied. */
+void sl_blocks_own(sluice_session *s, size_t first);
+
+/*
+ * Forgets what is behind the first LENGTH tokens.  Timelines become shorter by it: rows
+ * from `length` on, in the MTP layer from mtp_length on, are always the session's own, so that
+ * whoever appends tokens may write.
+ */
+void sl_session_cut(sluice_session *s, size_t length);
 
 /* ---- prefix.c ------------------------------------------------------------------------------- */
 

@@ -14,7 +14,6 @@
 #include "runtime/base/arith.h"
 #include "runtime/base/err.h"
 #include "runtime/base/file.h"
-#include "runtime/base/huge.h"
 
 /* ---- does it fit? --------------------------------------------------------------------------- */
 
@@ -105,15 +104,12 @@ static int read_table(int fd, const struct sl_snapshot *h, uint64_t **table, con
     return status;
 }
 
-/* The data come in, or the session is empty. */
+/* The data come into the empty session, or it stays so. */
 static int read_data(sluice_session *s, const struct sl_snapshot *h, const struct sl_transfer *t,
                      struct sluice_err *err)
 {
-    s->length = s->mtp_length = 0;
-    s->have_logits = false;
     fcntl(t->fd, F_SETFL, O_DIRECT); /* where the file system can */
-    for (size_t i = 0; i < t->data->n; i++)
-        sl_huge_advise(t->data->list[i].memory, t->data->list[i].bytes);
+    sl_blocks_advise(s, h->tokens);
     int status = sl_transfer_run(t, err);
     if (status == 0)
         status = sl_check_tokens(s, s->tokens, h->tokens, err);
@@ -135,13 +131,15 @@ int sluice_session_restore(sluice_session *s, const char *path, sluice_loading_f
     if (status == 0)
         status = check_fit(&h, s, path, err);
     if (status == 0)
+        status = read_table(fd, &h, &table, path, err);
+    if (status == 0) {
+        sl_session_cut(s, 0);
         status = sl_stretches_open(&data, s, &h, false, err);
+    }
     if (status == 0 && data.bytes != h.data_bytes)
         status = sl_fail(err, SLUICE_EFORMAT,
                          "%s: %" PRIu64 " bytes of data, %" PRIu64 " wanted: " SL_COMPUTE_ANEW,
                          path, h.data_bytes, data.bytes);
-    if (status == 0)
-        status = read_table(fd, &h, &table, path, err);
     if (status == 0) {
         const struct sl_transfer t = {fd, false, path, &data, table, user, progress};
         status = read_data(s, &h, &t, err);

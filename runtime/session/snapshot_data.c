@@ -40,17 +40,40 @@ static void clear_behind(uint8_t *panel, size_t bytes, enum sl_cache type, size_
         memset(panel + at + n * element, 0, row - n * element);
 }
 
-/* N tokens of a layer; COPY has room for a panel, or is NULL. */
+typedef uint8_t *row_fn(const struct sl_layer_cache *cache, size_t s);
+
+static uint8_t *latent_at(const struct sl_layer_cache *cache, size_t s)
+{
+    return sl_kv_latent(&cache->kv, s);
+}
+
+static uint8_t *tail_at(const struct sl_layer_cache *cache, size_t s)
+{
+    return sl_kv_tail(&cache->kv, s);
+}
+
+/* BYTES of each of N tokens, block by block. */
+static void add_rows(struct sl_stretches *d, const struct sl_layer_cache *cache, size_t n,
+                     size_t bytes, row_fn *at)
+{
+    for (size_t s = 0, k; s < n; s += k) {
+        k = cache ? sl_kv_beside(&cache->kv, s, n - s) : n;
+        add(d, cache ? at(cache, s) : NULL, k * bytes);
+    }
+}
+
+/* N tokens of a layer; CACHE is NULL: there is no place for them; COPY has room for a panel, or is
+ * NULL. */
 static void add_layer(struct sl_stretches *d, const struct sl_layer_cache *cache,
                       const struct sl_snapshot *h, size_t n, uint8_t *copy)
 {
-    size_t whole = n / SL_KEY_PANEL, rest = n % SL_KEY_PANEL, bytes = h->panel_bytes;
-    add(d, cache->kv.latent, n * h->latent_bytes);
-    add(d, cache->kv.tail, n * h->tail_bytes);
+    size_t rest = n % SL_KEY_PANEL, bytes = h->panel_bytes;
+    add_rows(d, cache, n, h->latent_bytes, latent_at);
+    add_rows(d, cache, n, h->tail_bytes, tail_at);
     if (!h->index)
         return;
-    uint8_t *last = cache->keys ? cache->keys + whole * bytes : NULL;
-    add(d, cache->keys, whole * bytes);
+    uint8_t *last = cache && rest > 0 ? sl_cache_panel(cache, n) : NULL;
+    add_rows(d, cache, n - rest, bytes / SL_KEY_PANEL, sl_cache_panel);
     if (rest > 0 && copy) {
         memcpy(copy, last, bytes);
         clear_behind(copy, bytes, h->index, rest);
@@ -61,7 +84,8 @@ static void add_layer(struct sl_stretches *d, const struct sl_layer_cache *cache
 int sl_stretches_open(struct sl_stretches *d, sluice_session *s, const struct sl_snapshot *h,
                       bool saving, struct sluice_err *err)
 {
-    size_t most = 4 * (size_t)h->layers + 3, panels = (size_t)h->layers * h->panel_bytes;
+    size_t panels = (size_t)h->layers * h->panel_bytes;
+    size_t most = (3 * s->n_blocks + 1) * h->layers + 3;
     *d = (struct sl_stretches){0};
     d->list = calloc(most, sizeof *d->list);
     d->panels = saving && panels ? malloc(panels) : NULL;
@@ -70,11 +94,10 @@ int sl_stretches_open(struct sl_stretches *d, sluice_session *s, const struct sl
         return sl_fail_nomem(err, "saved session", panels);
     }
     add(d, s->tokens, h->tokens * sizeof *s->tokens);
-    static const struct sl_layer_cache nowhere;
     for (uint32_t i = 0; i < h->layers; i++) {
         uint8_t *copy = d->panels ? d->panels + (size_t)i * h->panel_bytes : NULL;
         bool mtp = h->has_mtp && i + 1 == h->layers;
-        add_layer(d, i < s->n_layers ? &s->caches[i] : &nowhere, h, mtp ? h->mtp_tokens : h->tokens,
+        add_layer(d, i < s->n_layers ? &s->caches[i] : NULL, h, mtp ? h->mtp_tokens : h->tokens,
                   copy);
     }
     if (h->has_mtp)

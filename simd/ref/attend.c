@@ -22,7 +22,7 @@ static void store_floats(enum sl_cache type, const float *x, size_t n, uint8_t *
 
 void sl_ref_kv_store(const struct sl_kv *kv, size_t s, const float *latent, const float *rope)
 {
-    uint8_t *codes = kv->latent + s * kv->latent_stride, *tail = kv->tail + s * kv->tail_stride;
+    uint8_t *codes = sl_kv_latent(kv, s), *tail = sl_kv_tail(kv, s);
     if (kv->type == SL_CACHE_INT8) {
         for (size_t i = 0; i < kv->latent_dim; i += SL_LATENT_GROUP, tail += 4) {
             size_t n = kv->latent_dim - i < SL_LATENT_GROUP ? kv->latent_dim - i : SL_LATENT_GROUP;
@@ -110,8 +110,7 @@ static void attend_head(const struct sl_kv *kv, const struct sl_queries *queries
     *max = -INFINITY;
     for (size_t j = 0; j < n; j++) {
         size_t s = index ? index[j] : s0 + j;
-        const uint8_t *codes = kv->latent + s * kv->latent_stride;
-        const uint8_t *tail = kv->tail + s * kv->tail_stride;
+        const uint8_t *codes = sl_kv_latent(kv, s), *tail = sl_kv_tail(kv, s);
         score[j] = (dot_latent(kv, queries, h, codes, tail) +
                     dot_floats(kv->type, queries->rope + h * queries->rope_ld, tail + rope_at,
                                kv->rope_dim)) *
@@ -126,8 +125,7 @@ static void attend_head(const struct sl_kv *kv, const struct sl_queries *queries
         float p = sl_expf(score[j] - *max);
         lane[j % 16] += p;
         if (out)
-            add_latent(kv, p, kv->latent + s * kv->latent_stride, kv->tail + s * kv->tail_stride,
-                       out);
+            add_latent(kv, p, sl_kv_latent(kv, s), sl_kv_tail(kv, s), out);
     }
     *sum = sl_tree16(lane);
 }

@@ -27,7 +27,7 @@ static void store_floats(enum sl_cache type, const float *x, size_t n, uint8_t *
 
 void SL_WIDE(kv_store)(const struct sl_kv *kv, size_t s, const float *latent, const float *rope)
 {
-    uint8_t *codes = kv->latent + s * kv->latent_stride, *tail = kv->tail + s * kv->tail_stride;
+    uint8_t *codes = sl_kv_latent(kv, s), *tail = sl_kv_tail(kv, s);
     if (kv->type == SL_CACHE_INT8) {
         for (size_t i = 0; i < kv->latent_dim; i += SL_LATENT_GROUP, tail += 4) {
             float scale;
@@ -43,26 +43,23 @@ void SL_WIDE(kv_store)(const struct sl_kv *kv, size_t s, const float *latent, co
 
 /* ---- scores --------------------------------------------------------------------------------- */
 
-/* Where the rows of one call lie. */
+/* Where the rows of one call lie: all heads go over them. */
 struct rows {
     const struct sl_kv *kv;
-    const uint32_t *index;
-    size_t s0, n;
+    size_t n;
+    const uint8_t *codes[SL_ATTEND_BLOCK], *tail[SL_ATTEND_BLOCK];
 };
 
-static inline size_t row_of(const struct rows *r, size_t j)
+static void find_rows(struct rows *r, const struct sl_kv *kv, const uint32_t *index, size_t s0,
+                      size_t n)
 {
-    return r->index ? r->index[j] : r->s0 + j;
-}
-
-static inline const uint8_t *codes_at(const struct rows *r, size_t j)
-{
-    return r->kv->latent + row_of(r, j) * r->kv->latent_stride;
-}
-
-static inline const uint8_t *tail_at(const struct rows *r, size_t j)
-{
-    return r->kv->tail + row_of(r, j) * r->kv->tail_stride;
+    r->kv = kv;
+    r->n = n;
+    for (size_t j = 0; j < n; j++) {
+        size_t s = index ? index[j] : s0 + j;
+        r->codes[j] = sl_kv_latent(kv, s);
+        r->tail[j] = sl_kv_tail(kv, s);
+    }
 }
 
 /* Element I of floats stored at P. */
@@ -114,8 +111,8 @@ static inline struct four four_rows(const struct rows *r, size_t j)
     SL_UNROLL
     for (size_t i = 0; i < 4; i++) {
         size_t at = sl_least(j + i, r->n - 1);
-        f.codes[i] = codes_at(r, at);
-        f.tail[i] = tail_at(r, at);
+        f.codes[i] = r->codes[at];
+        f.tail[i] = r->tail[at];
     }
     return f;
 }
@@ -152,7 +149,7 @@ SL_INLINE void add_values(enum sl_cache type, const struct rows *r, const float 
     for (size_t t = 0; t < tile; t++)
         acc[t] = vf_set(0);
     for (size_t j = 0; j < r->n; j++) {
-        const uint8_t *codes = codes_at(r, j);
+        const uint8_t *codes = r->codes[j];
         vf w = vf_set(weight[j]);
         SL_UNROLL
         for (size_t t = 0; t < tile; t++)
@@ -170,7 +167,7 @@ static void add_last_values(enum sl_cache type, const struct rows *r, const floa
     for (; i < r->kv->latent_dim; i++) {
         float acc = 0;
         for (size_t j = 0; j < r->n; j++) {
-            acc = fmaf(weight[j], stored_float(type, codes_at(r, j), i), acc);
+            acc = fmaf(weight[j], stored_float(type, r->codes[j], i), acc);
         }
         out[i] = acc;
     }
@@ -207,10 +204,13 @@ void SL_WIDE(attend)(const struct sl_kv *kv, const struct sl_queries *queries, f
                      const uint32_t *index, size_t s0, size_t n, const struct sl_attended *result,
                      void *scratch)
 {
-    const struct rows rows = {kv, index, s0, n};
-    if (kv->type == SL_CACHE_INT8)
+    struct rows rows;
+    if (kv->type == SL_CACHE_INT8) {
         SL_WIDE(attend_int8)(kv, queries, scale, index, s0, n, result, scratch);
-    else if (kv->type == SL_CACHE_BF16)
+        return;
+    }
+    find_rows(&rows, kv, index, s0, n);
+    if (kv->type == SL_CACHE_BF16)
         attend_floats(SL_CACHE_BF16, &rows, queries, scale, result);
     else
         attend_floats(SL_CACHE_F32, &rows, queries, scale, result);

@@ -80,8 +80,8 @@ static struct sixteen sixteen_rows(const struct sl_kv *kv, const uint32_t *index
     struct sixteen rows;
     for (size_t i = 0; i < SL_LANES; i++) {
         size_t at = sl_least(j + i, n - 1), s = index ? index[at] : s0 + at;
-        rows.latent[i] = kv->latent + s * kv->latent_stride;
-        rows.tail[i] = kv->tail + s * kv->tail_stride;
+        rows.latent[i] = sl_kv_latent(kv, s);
+        rows.tail[i] = sl_kv_tail(kv, s);
     }
     return rows;
 }

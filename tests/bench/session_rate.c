@@ -204,7 +204,7 @@ static int take(struct bench *b, struct sluice_err *err)
     int status = open_session(&other, b, err);
     b->s->alone = false;
     for (int i = 0; status == 0 && i < 2; i++) {
-        other->length = 0;
+        sl_session_cut(other, 0);
         double start = sl_now();
         sl_prefix_take(other, b->tokens, b->n);
         tell_since(b, i == 0 ? TAKEN_NEW : TAKEN, start);

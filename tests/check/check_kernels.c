@@ -470,11 +470,13 @@ static void check_topk(void)
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
+enum { SHIFT = 6 }; /* blocks of 64 rows */
+
 /* Reads one stored row back, as the layout in simd.h says, into C and R; checks it against them. */
 static void read_row(const struct sl_kv *kv, size_t s, float *c, float *r)
 {
-    const uint8_t *codes = kv->latent + s * kv->latent_stride;
-    const uint8_t *tail = kv->tail + s * kv->tail_stride;
+    const uint8_t *codes = kv->block[s >> SHIFT].latent + s % (1 << SHIFT) * kv->latent_stride;
+    const uint8_t *tail = kv->block[s >> SHIFT].tail + s % (1 << SHIFT) * kv->tail_stride;
     size_t groups = kv->type == SL_CACHE_INT8 ? (kv->latent_dim + 127) / 128 : 0;
     for (size_t i = 0; i < kv->latent_dim + kv->rope_dim; i++) {
         bool latent = i < kv->latent_dim;
@@ -508,7 +510,12 @@ static void check_attend_one(enum sl_cache type, uint32_t dim, uint32_t rope, si
     struct sl_kv kv = {.type = type, .latent_dim = dim, .rope_dim = rope};
     kv.latent_stride = (sl_kv_latent_bytes(type, dim) + 63) / 64 * 64;
     kv.tail_stride = sl_kv_tail_bytes(type, dim, rope);
-    kv.latent = take(rows, kv.latent_stride), kv.tail = take(rows, kv.tail_stride);
+    size_t n_blocks = rows / (1 << SHIFT) + 1;
+    kv.shift = SHIFT;
+    kv.block = take(n_blocks, sizeof *kv.block);
+    for (size_t b = 0; b < n_blocks; b++)
+        kv.block[b] = (struct sl_kv_block){take(1 << SHIFT, kv.latent_stride),
+                                           take(1 << SHIFT, kv.tail_stride)};
     float *c = take(rows * dim, 4), *r = take(rows * rope, 4);
     float *qs = take(HEADS * dim, 4), *q = qs + dim, *q_ropes = take(HEADS * ROPE_LD, 4);
     float *q_rope = q_ropes + ROPE_LD, *scales = take(HEADS * 8, 4);
@@ -560,7 +567,9 @@ static void check_attend_one(enum sl_cache type, uint32_t dim, uint32_t rope, si
     /* Stored values and query codes are exact inputs: only rounding is left. */
     for (size_t i = 0; i < dim; i++)
         expect_near((double)out[i], want[i] / total, 3e-6, 1, i);
-    free(kv.latent), free(kv.tail), free(c), free(r), free(outs), free(blocks), free(index);
+    for (size_t b = 0; b < n_blocks; b++)
+        free(kv.block[b].latent), free(kv.block[b].tail);
+    free(kv.block), free(c), free(r), free(outs), free(blocks), free(index);
     free(want), free(score), free(qs), free(q_ropes), free(scales), free(codes), free(scratch);
 }
 

@@ -17,7 +17,7 @@
 enum { TYPE, DIM, ROPE, GAP, VALUES, OWN };
 enum { LATENT, TAIL };
 
-/* The cache without its memory; rows lie GAP bytes apart. */
+/* The cache without its rows, which lie GAP bytes apart. */
 static struct sl_kv cache_of(const struct trial *t)
 {
     enum sl_cache type = (enum sl_cache)arg(t, TYPE);
@@ -25,8 +25,7 @@ static struct sl_kv cache_of(const struct trial *t)
     return (struct sl_kv){.type = type,
                           .latent_dim = (uint32_t)dim,
                           .rope_dim = (uint32_t)rope,
-                          .latent = at(t, LATENT),
-                          .tail = at(t, TAIL),
+                          .shift = SL_ONE_BLOCK,
                           .latent_stride = sl_kv_latent_bytes(type, dim) + gap,
                           .tail_stride = sl_kv_tail_bytes(type, dim, rope) + gap};
 }
@@ -54,6 +53,8 @@ static bool prepare_kv_store(struct trial *t)
 static void run_kv_store(const struct sl_ops *ops, const struct trial *t)
 {
     struct sl_kv kv = cache_of(t);
+    struct sl_kv_block rows = {at(t, LATENT), at(t, TAIL)};
+    kv.block = &rows;
     ops->kv_store(&kv, arg(t, OWN), at(t, 2), at(t, 3));
 }
 
@@ -64,7 +65,9 @@ enum { INDEX = 2, QUERY, QUERY_SCALE, QUERY_ROPE, OUT, MAX, SUM, SCRATCH };
 
 enum {
     FIRST_ROW = 3, /* of a call without index */
-    ROPE_GAP = 5,  /* floats between the rope parts of heads */
+    BLOCK_SHIFT = 4,
+    MOST_BLOCKS = (SL_ATTEND_BLOCK + 5) / (1 << BLOCK_SHIFT) + 1,
+    ROPE_GAP = 5, /* floats between the rope parts of heads */
 };
 
 static size_t cache_rows(const struct trial *t)
@@ -140,9 +143,30 @@ static bool prepare_attend(struct trial *t)
     return true;
 }
 
+/* Divides the rows into blocks, in every other trial that is not a real one; the last block comes
+ * first in memory. */
+static void divide(const struct trial *t, struct sl_kv *kv)
+{
+    uint8_t *latent = at(t, LATENT), *tail = at(t, TAIL);
+    size_t rows = cache_rows(t), each = rows;
+    bool real = t->number + t->kernel->reals >= trial_count(t->kernel);
+    if (t->number % 2 && !real) {
+        kv->shift = BLOCK_SHIFT;
+        each = (size_t)1 << BLOCK_SHIFT;
+    }
+    for (size_t first = 0, b = 0; first < rows; first += each, b++) {
+        size_t place = rows - (first + each < rows ? first + each : rows);
+        kv->block[b].latent = latent + place * kv->latent_stride;
+        kv->block[b].tail = tail + place * kv->tail_stride;
+    }
+}
+
 static void run_attend(const struct sl_ops *ops, const struct trial *t)
 {
+    struct sl_kv_block blocks[MOST_BLOCKS];
     struct sl_kv kv = cache_of(t);
+    kv.block = blocks;
+    divide(t, &kv);
     struct sl_queries queries = {.heads = (uint32_t)arg(t, HEADS),
                                  .rope = at(t, QUERY_ROPE),
                                  .rope_ld = arg(t, ROPE) + ROPE_GAP};

@@ -17,6 +17,14 @@
 
 const char *const model_names[3] = {"demo", "tiny-v32", "tiny-v3"};
 
+/* Tests run once more with blocks of few rows (small_blocks.sh). */
+__attribute__((constructor)) static void choose_blocks(void)
+{
+    const char *shift = getenv("SLUICE_TEST_BLOCK_SHIFT");
+    if (shift)
+        sl_block_shift = (unsigned)strtoul(shift, NULL, 10);
+}
+
 void check_status(int64_t status, const struct sluice_err *err)
 {
     if (status < 0)

@@ -584,8 +584,14 @@ static uint64_t piece(uint64_t bytes)
 static uint64_t own_bytes(const struct sl_config *c, uint64_t kv, size_t n, size_t chunk, bool mtp)
 {
     uint64_t table = piece(chunk * c->rope / 2 * sizeof(float));
-    return kv + 2 * table + piece(c->rope / 2 * sizeof(float)) + piece(chunk * sizeof(size_t)) +
-           piece(n * sizeof(int32_t)) + piece(c->vocab * sizeof(float)) +
+    uint64_t blocks = sl_ceil_div(n, (size_t)1 << sl_block_shift), layers = c->layers + mtp;
+    bool index = c->index_heads > 0 && n > c->index_topk;
+    uint64_t tables = piece(blocks * sizeof(void *)) +
+                      layers * (piece(blocks * sizeof(struct sl_kv_block)) +
+                                (index ? piece(blocks * sizeof(void *)) : 0));
+    return kv + tables + 2 * table + piece(c->rope / 2 * sizeof(float)) +
+           piece(chunk * sizeof(size_t)) + piece(n * sizeof(int32_t)) +
+           piece(c->vocab * sizeof(float)) +
            (mtp ? piece(SL_MTP_ROWS * c->hidden * sizeof(float)) : 0);
 }
 
@@ -641,6 +647,7 @@ static void scratch_by_size(void **unused)
     const struct sluice_session_opts large = {.context = 200, .chunk = 64},
                                      small = {.context = 100, .chunk = 16};
     struct sluice_err err = {0};
+    struct sluice_stats stats;
     sluice_engine *engine = NULL;
     sluice_session *a, *b, *c;
     check_status(sluice_engine_open(&engine, converted("tiny-v32", "quality"), NULL, &err), &err);
@@ -653,7 +660,8 @@ static void scratch_by_size(void **unused)
     assert_ptr_equal(engine->benches, b->bench);
     assert_null(b->bench->next);
     sluice_session_close(&b);
-    assert_int_equal(engine->session_bytes, c->arena.size + c->bench->arena.size);
+    sluice_session_stats(c, &stats);
+    assert_int_equal(engine->session_bytes, stats.kv_bytes + c->arena.size + c->bench->arena.size);
     sluice_session_close(&c);
     assert_int_equal(engine->session_bytes, 0);
     sluice_engine_close(&engine);

@@ -354,13 +354,12 @@ static void test_nonsense(void **unused)
     struct scene c;
     struct sluice_err err = {0};
     scene_open(&c);
-    size_t panels = (CONTEXT + SL_KEY_PANEL - 1) / SL_KEY_PANEL;
-    for (uint32_t i = 0; i < c.saved->n_layers; i++) {
-        const struct sl_layer_cache *cache = &c.saved->caches[i];
-        memset(cache->keys, 0xff,
-               panels * sl_key_panel_bytes(SL_CACHE_INT8, c.saved->ws.config->index_dim));
-        memset(cache->kv.tail, 0xff, N * cache->kv.tail_stride);
-    }
+    for (uint32_t i = 0; i < c.saved->n_layers; i++)
+        for (size_t row = 0; row < CONTEXT; row++) {
+            const struct sl_layer_cache *cache = &c.saved->caches[i];
+            memset(sl_cache_panel(cache, row), 0xff, cache->panel_bytes);
+            memset(sl_kv_tail(&cache->kv, row), 0xff, cache->kv.tail_stride);
+        }
     check_status(sluice_session_save(c.saved, at("bad"), NULL, NULL, &err), &err);
     check_status(sluice_session_restore(c.s, at("bad"), NULL, NULL, &err), &err);
     check_status(sluice_session_step(c.s, 1, &err), &err);

@@ -16,6 +16,7 @@
 #include "tests/random.h"
 
 enum { HEADS = 3, DIM = 8, ROPE = 4, CHUNK = 11, KEYS = 4200, MOST_THREADS = 5 };
+enum { SHIFT = 6, BLOCKS = (KEYS >> SHIFT) + 1, PANELS = (1 << SHIFT) / SL_KEY_PANEL };
 
 enum kind {
     RANDOM,      /* the only one for float keys */
@@ -32,7 +33,9 @@ struct indexer {
     struct sl_config config;
     struct sl_compute compute;
     struct sl_attention a;
-    struct sl_layer_cache cache;
+    uint8_t *panels; /* of all keys, in order; */
+    uint8_t *keys[BLOCKS];
+    struct sl_layer_cache cache; /* has copies of them, a block here and a block there */
     struct sl_arena arena;
 };
 
@@ -40,8 +43,9 @@ static void take(struct indexer *x)
 {
     sl_attention_take_tables(&x->a, &x->arena);
     sl_attention_take_scratch(&x->a, &x->arena);
-    x->cache.keys = sl_arena_take(&x->arena, KEYS / SL_KEY_PANEL + 1,
-                                  sl_key_panel_bytes(x->a.types.index, DIM));
+    x->panels = sl_arena_take(&x->arena, KEYS / SL_KEY_PANEL + 1, x->cache.panel_bytes);
+    for (size_t b = BLOCKS; b-- > 0;)
+        x->keys[b] = sl_arena_take(&x->arena, PANELS, x->cache.panel_bytes);
 }
 
 static void set_up(struct indexer *x, enum sl_cache type, uint32_t topk)
@@ -58,6 +62,9 @@ static void set_up(struct indexer *x, enum sl_cache type, uint32_t topk)
     x->config.index_topk = topk;
     x->a.config = &x->config;
     x->a.compute = &x->compute;
+    x->cache.kv.shift = SHIFT;
+    x->cache.keys = x->keys;
+    x->cache.panel_bytes = sl_key_panel_bytes(type, DIM);
     take(x);
     assert_int_equal(sl_arena_allocate(&x->arena, "an indexer", &err), 0);
     take(x);
@@ -74,7 +81,7 @@ static void fill(float *x, size_t n)
 static void spoil_scale(struct indexer *x, size_t s)
 {
     const float nan = NAN;
-    uint8_t *panel = x->cache.keys + s / SL_KEY_PANEL * sl_key_panel_bytes(SL_CACHE_INT8, DIM);
+    uint8_t *panel = x->panels + s / SL_KEY_PANEL * x->cache.panel_bytes;
     memcpy(panel + DIM * SL_KEY_PANEL + s % SL_KEY_PANEL * sizeof nan, &nan, sizeof nan);
 }
 
@@ -87,10 +94,13 @@ static void fill_keys(struct indexer *x, enum kind kind)
         fill(key, DIM);
         for (size_t i = 0; kind == RECENT && i < DIM; i++)
             key[i] += (float)s * 0x1p-8f;
-        x->compute.ops->index_store(type, key, DIM, x->cache.keys, s);
+        x->compute.ops->index_store(type, key, DIM, x->panels, s);
         if (kind == NO_NUMBERS || (kind == FEW_NUMBERS && random_bits() % 50 > 0))
             spoil_scale(x, s);
     }
+    for (size_t p = 0; p < KEYS / SL_KEY_PANEL + 1; p++)
+        memcpy(x->keys[p / PANELS] + p % PANELS * x->cache.panel_bytes,
+               x->panels + p * x->cache.panel_bytes, x->cache.panel_bytes);
 }
 
 /* Queries of N tokens as projection leaves them, rotated by nothing. */
@@ -133,7 +143,7 @@ static void slow_choice(const struct indexer *x, size_t t, size_t n, uint32_t *b
     const struct sl_index_query query = {x->a.index_q_codes + t * HEADS * DIM,
                                          x->a.index_q + t * HEADS * DIM,
                                          x->a.index_weight + t * HEADS, HEADS, DIM};
-    sl_rung_find("ref")->ops->index_score(x->a.types.index, &query, x->cache.keys, 0, n, score);
+    sl_rung_find("ref")->ops->index_score(x->a.types.index, &query, x->panels, 0, n, score);
     for (size_t s = 0; s < n; s++)
         best[s] = (uint32_t)s;
     qsort(best, n, sizeof *best, better_first);

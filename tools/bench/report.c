@@ -49,7 +49,7 @@ static unsigned all_layers(struct sl_layer_count layers)
     return layers.dense + layers.moe;
 }
 
-/* Of drafts there is something to tell: some were made, or a trial has said that they do not pay. */
+/* Of drafts there is something to tell: some were made, or a trial said that they do not pay. */
 static bool has_drafts(const struct sl_bench_row *r)
 {
     return r->decode && (r->used.drafts > 0 || r->used.draft_seconds[1] > 0);

@@ -148,11 +148,13 @@ static void take_attend(struct sl_call *c, struct sl_arena *arena)
     size_t heads = c->n * HEADS;
     d->rows = KEYS / c->shrink;
     d->topk = TOPK / c->shrink;
-    d->kv = (struct sl_kv){SL_CACHE_INT8, LATENT, ROPE, NULL, NULL, 0, 0};
+    d->kv = (struct sl_kv){.type = SL_CACHE_INT8, .latent_dim = LATENT, .rope_dim = ROPE};
+    d->kv.shift = SL_ONE_BLOCK;
+    d->kv.block = &d->all_rows;
     d->kv.latent_stride = sl_kv_latent_bytes(SL_CACHE_INT8, LATENT);
     d->kv.tail_stride = sl_kv_tail_bytes(SL_CACHE_INT8, LATENT, ROPE);
-    d->kv.latent = sl_arena_take(arena, d->rows, d->kv.latent_stride);
-    d->kv.tail = sl_arena_take(arena, d->rows, d->kv.tail_stride);
+    d->all_rows.latent = sl_arena_take(arena, d->rows, d->kv.latent_stride);
+    d->all_rows.tail = sl_arena_take(arena, d->rows, d->kv.tail_stride);
     d->index = sl_arena_take(arena, SELECTIONS * d->topk, sizeof(uint32_t));
     d->query = sl_arena_take(arena, heads * (LATENT + ROPE), sizeof(float));
     d->q = sl_arena_take(arena, heads, LATENT);
@@ -188,7 +190,7 @@ static void lay_rows(struct sl_call *c, struct sl_arena *arena)
     take_attend(c, arena);
     c->work = rows_work;
     c->items = c->n * sl_ceil_div(HEADS, group_heads(c));
-    c->set = d->kv.latent;
+    c->set = d->all_rows.latent;
     c->bytes = c->items * d->topk * (d->kv.latent_stride + d->kv.tail_stride);
     c->parts = d->rows * d->kv.latent_stride / c->bytes;
     c->amount = (double)c->bytes;

@@ -86,12 +86,13 @@ static void index_store(const struct sl_ops *ops, const struct sl_vector_data *d
 
 static void kv_store(const struct sl_ops *ops, const struct sl_vector_data *d, size_t at)
 {
+    struct sl_kv_block all_rows = {d->rows, d->rows + d->room};
     const struct sl_kv kv = {
         .type = SL_CACHE_INT8,
         .latent_dim = LATENT,
         .rope_dim = ROPE,
-        .latent = d->rows,
-        .tail = d->rows + d->room,
+        .shift = SL_ONE_BLOCK,
+        .block = &all_rows,
         .latent_stride = LATENT,
         .tail_stride = sl_kv_tail_bytes(SL_CACHE_INT8, LATENT, ROPE),
     };

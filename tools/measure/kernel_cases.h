@@ -40,6 +40,7 @@ struct sl_index_data {
 /* A cache, selections of its rows, absorbed queries. */
 struct sl_attend_data {
     struct sl_kv kv;
+    struct sl_kv_block all_rows;
     size_t rows, topk;
     uint32_t *index; /* [selections][topk] */
     float *query;    /* [n · heads][latent + rope] */

@@ -1,0 +1,15 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Model tests once more with cache rows in blocks of 16 and 64, so that all that reads and writes rows
+# meets many borders: the same golden files, the same bits.
+set -eu
+run() { # SHIFT TESTS…
+    SLUICE_TEST_BLOCK_SHIFT=$1
+    export SLUICE_TEST_BLOCK_SHIFT
+    shift
+    for test; do
+        "${top_builddir:-build}/tests/model/test_$test"
+    done
+}
+run 4 golden prefix sizes
+run 6 draft snapshot_damage
