@@ -42,6 +42,14 @@ static void count_route(void *user, unsigned layer, size_t position, uint32_t *e
     g->of_main += layer < g->mtp_layer;
 }
 
+/* Under ThreadSanitizer these tests take minutes; they start no threads that others do not. */
+static void skip_where_slow(void)
+{
+#ifdef __SANITIZE_THREAD__
+    skip();
+#endif
+}
+
 static void stage_open(struct stage *g, const char *model, const char *profile,
                        struct sluice_session_opts opts)
 {
@@ -221,6 +229,7 @@ static void test_lengths(void **unused)
 static void test_drafts(void **unused)
 {
     (void)unused;
+    skip_where_slow();
     struct stage g;
     struct sluice_err err = {0};
     stage_open(&g, "demo", "quality", (struct sluice_session_opts){.chunk = 5});
@@ -259,6 +268,7 @@ static void test_kinds(void **unused)
 {
     static const char *const profiles[] = {"balanced", "small", "max", "reference"};
     (void)unused;
+    skip_where_slow();
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++)
         check_kind("tiny-v32", profiles[i], (struct sluice_session_opts){.chunk = 1 + 3 * i});
     for (int type = SLUICE_CACHE_INT8; type <= SLUICE_CACHE_F32; type++)
@@ -291,6 +301,7 @@ static void check_cut(struct stage *g, size_t kept, size_t more)
 static void test_cuts(void **unused)
 {
     (void)unused;
+    skip_where_slow();
     struct stage g;
     stage_open(&g, "demo", "quality", (struct sluice_session_opts){.chunk = 16});
     sluice_session *s = open_rested(&g, 100, 32);
@@ -351,6 +362,7 @@ static void test_takeover(void **unused)
 {
     static const size_t wanted[] = {30, 69, 70, 85, 99, 100, 110};
     (void)unused;
+    skip_where_slow();
     struct stage g;
     stage_open(&g, "demo", "quality", (struct sluice_session_opts){.chunk = 16});
     sluice_session *giver = open_session(&g, false);
