@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "runtime/base/arith.h"
-#include "runtime/base/file.h"
 #include "tests/model/harness.h"
 #include "tests/unit/scratch.h"
 
@@ -139,18 +138,6 @@ static void save(sluice_session *s, const char *name)
     check_status(sluice_session_save(s, at(name), NULL, NULL, &err), &err);
 }
 
-static void expect_same_file(const char *a, const char *b)
-{
-    struct sluice_err err = {0};
-    struct sl_map x, y;
-    check_status(sl_map_open(&x, at(a), &err), &err);
-    check_status(sl_map_open(&y, at(b), &err), &err);
-    assert_int_equal(x.size, y.size);
-    assert_memory_equal(x.data, y.data, x.size);
-    sl_map_close(&x);
-    sl_map_close(&y);
-}
-
 /* S, which holds TOKENS[0..n), has all that one has whose MTP layer never rested; and so it has
  * after one token more. */
 static void check(struct stage *g, sluice_session *s, const int32_t *tokens, size_t n)
@@ -161,7 +148,7 @@ static void check(struct stage *g, sluice_session *s, const int32_t *tokens, siz
     listen(g, awake, tokens, n);
     save(awake, "awake");
     save(s, "rested");
-    expect_same_file("awake", "rested");
+    expect_same_files("awake", "rested");
     listen(g, awake, tokens, n + 1);
     float *wanted = malloc(g->vocab * sizeof *wanted), *got = g->heard + (n - 1) * g->vocab;
     memcpy(wanted, got, g->vocab * sizeof *wanted);

@@ -14,7 +14,6 @@
 #include <cmocka.h>
 
 #include "runtime/base/arith.h"
-#include "runtime/base/file.h"
 #include "tests/model/harness.h"
 #include "tests/unit/scratch.h"
 
@@ -86,15 +85,9 @@ static void sync_to(sluice_session *s, const int32_t *tokens, size_t n)
 static void expect_same(const struct three *t)
 {
     struct sluice_err err = {0};
-    struct sl_map a, b;
     check_status(sluice_session_save(t->taker, at("taker"), NULL, NULL, &err), &err);
     check_status(sluice_session_save(t->own, at("own"), NULL, NULL, &err), &err);
-    check_status(sl_map_open(&a, at("taker"), &err), &err);
-    check_status(sl_map_open(&b, at("own"), &err), &err);
-    assert_int_equal(a.size, b.size);
-    assert_memory_equal(a.data, b.data, a.size);
-    sl_map_close(&a);
-    sl_map_close(&b);
+    expect_same_files("taker", "own");
 }
 
 /* The giver holds tokens[0..N), the taker the first HAS of OTHER; both then want N of OTHER. */

@@ -16,7 +16,6 @@
 #include <cmocka.h>
 
 #include "runtime/base/arith.h"
-#include "runtime/base/file.h"
 #include "tests/model/harness.h"
 #include "tests/random.h"
 #include "tests/unit/scratch.h"
@@ -92,17 +91,11 @@ static void step(sluice_session *s, int32_t token)
 static void expect_right(struct scene *c, sluice_session *s)
 {
     struct sluice_err err = {0};
-    struct sl_map a, b;
     sync_to(c->alone, s->tokens, s->length);
     assert_true(s->have_logits);
     check_status(sluice_session_save(s, at("a"), NULL, NULL, &err), &err);
     check_status(sluice_session_save(c->alone, at("b"), NULL, NULL, &err), &err);
-    check_status(sl_map_open(&a, at("a"), &err), &err);
-    check_status(sl_map_open(&b, at("b"), &err), &err);
-    assert_int_equal(a.size, b.size);
-    assert_memory_equal(a.data, b.data, a.size);
-    sl_map_close(&a);
-    sl_map_close(&b);
+    expect_same_files("a", "b");
 }
 
 /* Rows that all layers have: the MTP layer may lag behind. */
@@ -480,7 +473,6 @@ static void check_sizes(const char *model, struct sluice_session_opts opts, size
     struct sluice_err err = {0};
     sluice_engine *engine;
     struct sluice_model_info info;
-    struct sl_map want = {0}, got;
     const struct sluice_engine_opts engine_opts = {.threads = 2};
     check_status(sluice_engine_open(&engine, converted(model, "quality"), &engine_opts, &err),
                  &err);
@@ -500,15 +492,10 @@ static void check_sizes(const char *model, struct sluice_session_opts opts, size
         }
         assert_int_equal(s->owner.sparse_queries > 0, s->ws.attention.types.index != 0);
         check_status(sluice_session_save(s, at(i ? "got" : "want"), NULL, NULL, &err), &err);
-        if (i == 0)
-            check_status(sl_map_open(&want, at("want"), &err), &err);
-        check_status(sl_map_open(&got, at(i ? "got" : "want"), &err), &err);
-        assert_int_equal(got.size, want.size);
-        assert_memory_equal(got.data, want.data, want.size);
-        sl_map_close(&got);
+        if (i > 0)
+            expect_same_files("got", "want");
         sluice_session_close(&s);
     }
-    sl_map_close(&want);
     sl_block_shift = SHIFT;
     sluice_engine_close(&engine);
 }

@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "runtime/base/arith.h"
-#include "runtime/base/file.h"
 #include "runtime/session/snapshot.h"
 #include "tests/model/harness.h"
 #include "tests/unit/scratch.h"
@@ -69,18 +68,6 @@ static void expect_logits(const struct pair *p, const float *wanted)
     assert_memory_equal(sluice_session_logits(p->restored), wanted, p->vocab * sizeof *wanted);
 }
 
-static void expect_same_file(const char *a, const char *b)
-{
-    struct sluice_err err = {0};
-    struct sl_map x, y;
-    check_status(sl_map_open(&x, at(a), &err), &err);
-    check_status(sl_map_open(&y, at(b), &err), &err);
-    assert_int_equal(x.size, y.size);
-    assert_memory_equal(x.data, y.data, x.size);
-    sl_map_close(&x);
-    sl_map_close(&y);
-}
-
 static void save(sluice_session *s, const char *name)
 {
     struct sluice_err err = {0};
@@ -113,7 +100,7 @@ static void check_length(struct pair *p, size_t n)
     assert_int_equal(sluice_session_length(p->restored), n);
     assert_int_equal(p->restored->mtp_length, p->restored->has_mtp ? n - 1 : 0);
     save(p->restored, "second");
-    expect_same_file("first", "second");
+    expect_same_files("first", "second");
     for (size_t i = 0; i <= STEPS; i++) {
         expect_logits(p, p->logits + i * p->vocab);
         if (i < STEPS)
@@ -121,7 +108,7 @@ static void check_length(struct pair *p, size_t n)
     }
     save(p->restored, "second");
     save(p->saved, "first");
-    expect_same_file("first", "second");
+    expect_same_files("first", "second");
 }
 
 static void check_model(const char *model, bool mtp, struct sluice_session_opts session)
@@ -171,7 +158,7 @@ static void check_without_logits(bool mtp)
     restore(p.restored, "first");
     assert_null(sluice_session_logits(p.restored));
     save(p.restored, "second");
-    expect_same_file("first", "second");
+    expect_same_files("first", "second");
     most = 0; /* another ending, stopped at once: the cut is at 20 */
     p.tokens[20]++;
     assert_int_equal(sluice_session_sync(p.saved, p.tokens, 60, &stop, &err), SLUICE_ECANCELLED);
@@ -184,7 +171,7 @@ static void check_without_logits(bool mtp)
     }
     save(p.saved, "first");
     save(p.restored, "second");
-    expect_same_file("first", "second");
+    expect_same_files("first", "second");
     pair_close(&p);
 }
 
@@ -208,7 +195,7 @@ static void test_nothing_behind(void **unused)
         check_status(sluice_session_sync(p.restored, p.tokens, 21, NULL, &err), &err);
         save(p.saved, "first");
         save(p.restored, "second");
-        expect_same_file("first", "second");
+        expect_same_files("first", "second");
         pair_close(&p);
     }
 }
@@ -249,7 +236,7 @@ static void test_many_pieces(void **unused)
         assert_true(heard[i].calls >= 1 && heard[i].total > 2 * SL_SNAPSHOT_PIECE);
     }
     save(s[1], "second");
-    expect_same_file("first", "second");
+    expect_same_files("first", "second");
     for (int i = 0; i < 2; i++)
         check_status(sluice_session_step(s[i], 5, &err), &err);
     assert_memory_equal(sluice_session_logits(s[0]), sluice_session_logits(s[1]),

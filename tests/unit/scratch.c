@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "runtime/base/file.h"
+
 char root[256];
 
 int make_root(void **state)
@@ -77,6 +79,17 @@ void put_safetensors(const char *name, const char *header, size_t align, const v
 void remove_tree(const char *name)
 {
     assert_int_equal(nftw(at(name), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+void expect_same_files(const char *a, const char *b)
+{
+    struct sl_map x, y;
+    assert_int_equal(sl_map_open(&x, at(a), NULL), 0);
+    assert_int_equal(sl_map_open(&y, at(b), NULL), 0);
+    assert_int_equal(x.size, y.size);
+    assert_memory_equal(x.data, y.data, x.size);
+    sl_map_close(&x);
+    sl_map_close(&y);
 }
 
 size_t size_of(const char *name)

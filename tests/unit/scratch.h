@@ -27,6 +27,8 @@ void put_safetensors(const char *name, const char *header, size_t align, const v
 void remove_tree(const char *name);
 
 size_t size_of(const char *name);
+/* root/A and root/B are the same to the byte. */
+void expect_same_files(const char *a, const char *b);
 void flip(const char *name, size_t byte, int bit);
 
 /* TEXT must contain PART. */
