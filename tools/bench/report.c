@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "tools/common/statistics.h"
 #include "tools/common/status.h"
 
 const char *const sl_bench_formats[] = {"md", "csv", "json", NULL};
@@ -62,11 +63,6 @@ static double drafts_tps(const struct sl_bench_row *r, bool with)
     return seconds > 0 ? 1 / seconds : -1;
 }
 
-static const char *drafts_state(const struct sl_bench_row *r)
-{
-    return r->used.drafting == 0 ? "trying" : r->used.drafting > 0 ? "on" : "off";
-}
-
 /* ---- head ----------------------------------------------------------------------------------- */
 
 static void head_csv(FILE *out, const struct sl_bench_table *t)
@@ -116,7 +112,7 @@ static void print_drafts_md(FILE *out, const struct sl_bench_row *r)
 {
     double without = drafts_tps(r, false), with = drafts_tps(r, true);
     if (has_drafts(r))
-        fprintf(out, " %s", drafts_state(r));
+        fprintf(out, " %s", sl_verdict(r->used.drafting));
     if (r->used.drafts > 0)
         fprintf(out, ", %" PRIu64 " of %" PRIu64 " right", r->used.drafts_right, r->used.drafts);
     if (has_drafts(r) && without > 0 && with > 0)
@@ -187,8 +183,8 @@ static void print_csv(FILE *out, const struct sl_bench_table *t, const struct sl
     if (t->sessions > 1)
         fprintf(out, ",%zu", r->sessions);
     if (t->drafts && has_drafts(r))
-        fprintf(out, ",%s,%" PRIu64 ",%" PRIu64 ",%s,%s", drafts_state(r), r->used.drafts,
-                r->used.drafts_right, known(drafts_tps(r, false), "").text,
+        fprintf(out, ",%s,%" PRIu64 ",%" PRIu64 ",%s,%s", sl_verdict(r->used.drafting),
+                r->used.drafts, r->used.drafts_right, known(drafts_tps(r, false), "").text,
                 known(drafts_tps(r, true), "").text);
     else if (t->drafts)
         fprintf(out, ",,,,,");
@@ -204,7 +200,7 @@ static void print_drafts_json(FILE *out, const struct sl_bench_row *r)
     fprintf(out,
             "\"drafts\": {\"state\": \"%s\", \"made\": %" PRIu64 ", \"right\": %" PRIu64
             ", \"tps_without\": %s, \"tps_with\": %s}, ",
-            drafts_state(r), r->used.drafts, r->used.drafts_right,
+            sl_verdict(r->used.drafting), r->used.drafts, r->used.drafts_right,
             known(drafts_tps(r, false), "null").text, known(drafts_tps(r, true), "null").text);
 }
 

@@ -104,7 +104,7 @@ static double experts_wanted(const struct sl_answer *a)
     return (double)(a->expert_hits + a->expert_misses + a->expert_ahead);
 }
 
-static const char *verdict(int says)
+const char *sl_verdict(int says)
 {
     return says == 0 ? "trying" : says > 0 ? "on" : "off";
 }
@@ -114,7 +114,7 @@ static void add_guessing(struct text *t, const struct sl_answer *a)
 {
     double without = a->guess_seconds[0], with = a->guess_seconds[1];
     if (a->guessing != 0 && without > 0)
-        add(t, " · look-ahead %s (%+.0f %% waiting)", verdict(a->guessing),
+        add(t, " · look-ahead %s (%+.0f %% waiting)", sl_verdict(a->guessing),
             100 * (with - without) / without);
 }
 
@@ -124,7 +124,7 @@ static void add_drafting(struct text *t, const struct sl_answer *a)
     const double *seconds = a->draft_seconds, *experts = a->draft_experts;
     if (a->drafts == 0)
         return;
-    add(t, " · drafts %s (%.0f %% right", verdict(a->drafting),
+    add(t, " · drafts %s (%.0f %% right", sl_verdict(a->drafting),
         100 * (double)a->drafts_right / (double)a->drafts);
     if (a->drafting != 0 && seconds[0] > 0)
         add(t, ", %.3g → %.3g ms/tok", 1e3 * seconds[0], 1e3 * seconds[1]);
@@ -205,12 +205,12 @@ static json_t *drafts_json(const struct sl_answer *a)
 {
     if (a->drafts == 0)
         return json_null();
-    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "state", verdict(a->drafting), //
-                     "made", (json_int_t)a->drafts,                                        //
-                     "right", (json_int_t)a->drafts_right,                                 //
-                     "seconds_without", ratio(a->draft_seconds[0], 1),                     //
-                     "seconds_with", ratio(a->draft_seconds[1], 1),                        //
-                     "experts_without", ratio(a->draft_experts[0], 1),                     //
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "state", sl_verdict(a->drafting), //
+                     "made", (json_int_t)a->drafts,                                           //
+                     "right", (json_int_t)a->drafts_right,                                    //
+                     "seconds_without", ratio(a->draft_seconds[0], 1),                        //
+                     "seconds_with", ratio(a->draft_seconds[1], 1),                           //
+                     "experts_without", ratio(a->draft_experts[0], 1),                        //
                      "experts_with", ratio(a->draft_experts[1], 1));
 }
 
@@ -233,7 +233,7 @@ json_t *sl_answer_json(const struct sl_answer *a)
         "expert_hit", ratio((double)a->expert_hits, experts_wanted(a)),    //
         "expert_ahead", ratio((double)a->expert_ahead, experts_wanted(a)), //
         "expert_slots", (json_int_t)a->slots, "look_ahead",
-        verdict(a->guessing),                              //
+        sl_verdict(a->guessing),                           //
         "read_bytes", (json_int_t)a->read,                 //
         "prefill_read_bytes", (json_int_t)a->prefill_read, //
         "kv_bytes", (json_int_t)a->kv_bytes,               //

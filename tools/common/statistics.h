@@ -45,6 +45,9 @@ struct sl_answer sl_answer_make(const struct sluice_stats *prompt, const struct 
                                 uint64_t tokens, const char *reader,
                                 const struct sl_machine *machine);
 
+/* What a trial says of guessing or drafting, as in struct sluice_stats: "trying", "on" or "off". */
+const char *sl_verdict(int says);
+
 /* One more drive: what it gave to the whole answer. */
 void sl_answer_add_drive(struct sl_answer *a, const char *name, uint64_t bytes, double seconds);
 
