@@ -15,8 +15,9 @@ libruntime_la_SOURCES = \
     runtime/allotment.c \
     runtime/session/session.h runtime/session/session.c runtime/session/span.c runtime/session/fill.c \
     runtime/session/mtp.c runtime/session/head.c runtime/session/draft.c runtime/session/batch.c \
-    runtime/session/prefix.c runtime/session/blocks.c runtime/session/workbench.h runtime/session/workbench.c runtime/session/snapshot.h \
-    runtime/session/snapshot.c runtime/session/snapshot_header.c runtime/session/snapshot_data.c
+    runtime/session/prefix.c runtime/session/blocks.c runtime/session/workbench.h runtime/session/workbench.c \
+    runtime/session/snapshot.h runtime/session/snapshot.c runtime/session/snapshot_header.c \
+    runtime/session/snapshot_data.c
 libruntime_la_LIBADD = libattention.la libmoe.la libtext.la libsample.la libstream.la \
     libonednn.la libmodel.la libcontainer.la libbase.la libsimd.la
 

@@ -106,6 +106,12 @@ static void take_back(struct sl_streamed *s, uint32_t block)
     madvise(block_at(s, block), s->block_bytes, MADV_DONTNEED);
 }
 
+/* The one of the free blocks that became free last: its memory is in use. */
+static uint32_t give_block(struct sl_streamed *s)
+{
+    return s->free_block[--s->n_free];
+}
+
 static int open_blocks(struct sl_streamed *s, struct sluice_err *err)
 {
     size_t n = (size_t)s->n_layers * s->n_slots, blocks = n + s->n_stages, bytes;
@@ -229,7 +235,7 @@ static struct stage *free_stage(struct sl_streamed *s, unsigned spare)
     for (unsigned i = 0; i < stages(s); i++) {
         if (s->stages[i].fetch || spare-- > 0)
             continue;
-        s->stages[i].block = s->free_block[--s->n_free];
+        s->stages[i].block = give_block(s);
         return &s->stages[i];
     }
     return NULL;
@@ -331,7 +337,7 @@ static bool begin_in_slot(struct sl_streamed *s, struct wanted *w, uint32_t expe
             empty_slot(s, s->layer, slot);
         if (s->n_free == 0)
             return false;
-        uint32_t block = s->free_block[--s->n_free];
+        uint32_t block = give_block(s);
         move_in(s, s->layer, slot, expert, block);
         w->fetch = begin_read(s, s->layer, expert, block, false, true);
     }
@@ -659,7 +665,7 @@ void sl_streamed_shrink(struct sl_streamed *s, uint64_t bytes)
     s->use.slots = slots;
     keep_fewer(s);
     while (s->unwanted > 0 && s->n_free > 0)
-        take_back(s, s->free_block[--s->n_free]);
+        take_back(s, give_block(s));
 }
 
 /* Blocks that the slots of each layer lend to a prompt, which will want nearly all experts: it
@@ -680,8 +686,11 @@ void sl_streamed_pass(struct sl_streamed *s, size_t tokens, bool most, const ato
     s->spent = 0;
     s->stop = stop;
     sl_slots_tick(s->slots, (uint32_t)sl_min(tokens, UINT32_MAX));
-    s->lent = most ? to_lend(s) : 0;
-    keep_fewer(s);
+    uint32_t lent = most ? to_lend(s) : 0;
+    if (lent != s->lent) {
+        s->lent = lent;
+        keep_fewer(s);
+    }
 }
 
 bool sl_streamed_guessing(const struct sl_streamed *s)
