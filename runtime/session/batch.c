@@ -140,18 +140,27 @@ static void keep(struct batch *b)
     }
 }
 
+/* What each session must do by itself before. */
+static int prepare(const struct batch *b, struct sluice_err *err)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        int status = sl_session_mend(b->sessions[i], err);
+        if (status < 0)
+            return status;
+        sl_mtp_make_room(b->sessions[i]);
+    }
+    return 0;
+}
+
 static int compute(struct batch *b, struct sluice_err *err)
 {
     sluice_session *lead = b->lead;
-    int status = 0;
-    for (size_t i = 0; status == 0 && i < b->n; i++) {
-        status = sl_session_mend(b->sessions[i], err);
-        sl_mtp_make_room(b->sessions[i]);
-    }
-    sl_meter_start(&lead->meter);
-    sl_moe_begin(&lead->ws.moe, b->n, &lead->cancelled);
-    if (status == 0)
+    int status = prepare(b, err);
+    if (status == 0) {
+        sl_meter_start(&lead->meter);
+        sl_moe_begin(&lead->ws.moe, b->n, &lead->cancelled);
         status = run_layers(b, err);
+    }
     if (status == 0)
         keep(b);
     if (status == SLUICE_ECANCELLED)
